@@ -1,0 +1,112 @@
+"""Sums over all pairs of a radial kernel and its derivatives, never as an N x N array.
+
+With z = (y_j - x_i) / h and the rungs f_n of the kernel's ladder (`driftrates.kernels`), the terms are
+
+    companion  sum f_-1          k    sum f_0         kz   sum f_0 z
+    gz         sum f_1 z         gzz  sum f_1 |z|^2   lap  sum (f_2 |z|^2 - d f_1)
+
+so that for Z(x) = sum_j f(|x - y_j| / h): grad Z = gz / h, Laplacian Z = lap / h^2.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from driftrates.kernels import Kernel
+from driftrates.sums.program import TERMS, Program, compile_terms
+
+__all__ = ["TERMS", "Sums", "engine_for", "kernel_sums"]
+
+_UNDERFLOW = {"float64": 1e-200, "float32": 1e-22}
+
+
+class Sums(NamedTuple):
+    """Sums of one call, all multiplied by the same factor exp(shift) in each row.
+
+    ``log_scale`` (R, n): logarithm of that factor's inverse, i.e. true sum = value * exp(log_scale); 0 except for points
+    so far from all sources that the plain sum would underflow. ``terms`` maps each wanted term to (R, n) or (R, n, d).
+    """
+
+    log_scale: Any
+    terms: dict[str, Any]
+
+
+def engine_for(x: Any, name: str | None = None) -> Any:
+    """The engine module for array ``x``: the named one (``reference``, ``cpu``, ``cuda``) or the fastest for its device."""
+    if name is None:
+        name = "cpu" if isinstance(x, np.ndarray) else "cuda"
+    if name == "reference":
+        from driftrates.sums import reference as engine
+    elif name == "cpu":
+        from driftrates.sums import cpu as engine
+    elif name == "cuda":
+        from driftrates.sums import cuda as engine
+    else:
+        raise ValueError(f"unknown engine {name!r}; known: reference, cpu, cuda")
+    return engine
+
+
+def kernel_sums(
+    x: Any,
+    y: Any,
+    kernel: Kernel,
+    h: Any,
+    terms: tuple[str, ...],
+    *,
+    exclude_self: bool = False,
+    engine: str | None = None,
+) -> Sums:
+    """Sums over the sources y at the points x.
+
+    x (R, n, d) and y (R, m, d) or (1, m, d), both float64 or both float32, NumPy or CuPy; h (float > 0, or (R,));
+    ``exclude_self`` drops j = i exactly and needs n = m. Results keep dtype and device of x.
+    Raises ``ValueError`` for shapes, dtypes, bandwidths or terms outside these ranges.
+    """
+    if x.ndim != 3 or y.ndim != 3 or x.shape[2] != y.shape[2] or y.shape[0] not in (1, x.shape[0]) or y.shape[1] == 0:
+        raise ValueError(f"x {x.shape} and y {y.shape} are not (R, n, d) and (R or 1, m, d) with m > 0")
+    if x.dtype != y.dtype or str(x.dtype) not in _UNDERFLOW:
+        raise ValueError(f"x ({x.dtype}) and y ({y.dtype}) must both be float64 or both float32")
+    if exclude_self and x.shape[1] != y.shape[1]:
+        raise ValueError(f"exclude_self needs as many points as sources, not {x.shape[1]} and {y.shape[1]}")
+    width = np.asarray(h, dtype=np.float64)
+    if width.shape not in ((), (x.shape[0],)) or not (np.isfinite(width).all() and (width > 0).all()):
+        raise ValueError(f"h must be a positive number or one per replicate, not {h!r}")
+
+    module = engine_for(x, engine)
+    program = compile_terms(kernel, x.shape[2], terms, exclude_self)
+    xp = module.namespace()
+    scale = xp.asarray(1.0 / width, dtype=x.dtype).reshape(-1, 1, 1)
+    xs, ys = x * scale, y * scale
+    shift = xp.zeros(x.shape[:2], dtype=x.dtype)
+    columns = module.accumulate(program, xs, ys, shift)
+    _recompute_underflown(module, program, kernel, xs, ys, columns, shift)
+    return Sums(-shift, {t: _take(columns, program.slots[t]) for t in terms})
+
+
+def _take(columns: Any, slot: tuple[int, int]) -> Any:
+    start, width, vector = slot
+    return columns[:, start : start + width].swapaxes(1, 2) if vector else columns[:, start]
+
+
+def _recompute_underflown(module: Any, program: Program, kernel: Kernel, x: Any, y: Any, columns: Any, shift: Any) -> None:
+    """Second pass, in place, for the rows whose plain sum is lost: the nearest source's exponent is taken out first.
+
+    It runs in float64, because differences of large exponents would be lost in float32.
+    """
+    mass = columns[:, program.slots["k"][0]]
+    xp = module.namespace()
+    for r in np.flatnonzero(_to_host(xp.any(mass < _UNDERFLOW[str(x.dtype)], axis=1))):
+        rows = xp.flatnonzero(mass[r] < _UNDERFLOW[str(x.dtype)])
+        sources = y[r if y.shape[0] > 1 else 0][None].astype("float64")
+        points = x[r][rows][None].astype("float64")
+        index = rows if program.exclude_self else None
+        nearest = module.nearest(points, sources, index)
+        lift = -kernel.log_decay(xp.sqrt(nearest), program.d, xp)
+        columns[r][:, rows] = module.accumulate(program, points, sources, lift, index)[0]
+        shift[r][rows] = lift[0]
+
+
+def _to_host(a: Any) -> np.ndarray:
+    return a.get() if hasattr(a, "get") else np.asarray(a)
