@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 FUNCTIONS = ("sqrt", "log", "exp")
@@ -18,7 +18,7 @@ MAX_LENGTH, MAX_DEPTH = 10_000, 400
 _OPERATORS = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
 
 
-@lru_cache(maxsize=None)
+@cache
 def parse(text: str) -> ast.expr:
     """Syntax tree of ``text``.
 
@@ -36,6 +36,7 @@ def parse(text: str) -> ast.expr:
         nodes = nodes + level
     if level:
         raise ValueError(f"{text!r} is nested more than {MAX_DEPTH} levels deep")
+    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
     for node in nodes:
         allowed = (
             isinstance(node, ast.BinOp)
@@ -46,6 +47,7 @@ def parse(text: str) -> ast.expr:
             and type(node.value) in (int, float)
             and abs(node.value) <= sys.float_info.max
             or isinstance(node, ast.Name)
+            and (node.id not in FUNCTIONS or id(node) in called)
             or isinstance(node, ast.Call)
             and isinstance(node.func, ast.Name)
             and node.func.id in FUNCTIONS
@@ -64,18 +66,19 @@ def fold(text: str, leaf: Callable[[str | float], Any], apply: Callable[..., Any
     ``leaf`` maps a name or a number, ``apply(op, *args)`` an operation ``op`` in ``add sub mul div neg`` or `FUNCTIONS`.
     """
 
-    def visit(node: ast.expr) -> Any:
-        if isinstance(node, ast.Constant):
-            return leaf(float(node.value))
-        if isinstance(node, ast.Name):
-            return leaf(node.id)
-        if isinstance(node, ast.UnaryOp):
-            return apply("neg", visit(node.operand))
-        if isinstance(node, ast.BinOp):
-            return apply(_OPERATORS[type(node.op)], visit(node.left), visit(node.right))
-        return apply(node.func.id, visit(node.args[0]))
+    return _visit(parse(text), leaf, apply)
 
-    return visit(parse(text))
+
+def _visit(node: ast.expr, leaf: Callable[[str | float], Any], apply: Callable[..., Any]) -> Any:
+    if isinstance(node, ast.Constant):
+        return leaf(float(node.value))
+    if isinstance(node, ast.Name):
+        return leaf(node.id)
+    if isinstance(node, ast.UnaryOp):
+        return apply("neg", _visit(node.operand, leaf, apply))
+    if isinstance(node, ast.BinOp):
+        return apply(_OPERATORS[type(node.op)], _visit(node.left, leaf, apply), _visit(node.right, leaf, apply))
+    return apply(node.func.id, _visit(node.args[0], leaf, apply))
 
 
 def evaluate(text: str, names: Mapping[str, Any], xp: Any) -> Any:

@@ -135,7 +135,6 @@ class SmoothedDensity:
         zero = xp.zeros_like(laplacian) if divergence else None
         return Statistic(factor * score, factor * laplacian if divergence else None, zero, log_density)
 
-
     def curl(self, name: str, x: Any) -> Any:
         """Zero, (R, n): every statistic of a Gaussian kernel is a gradient."""
         return namespace(x).zeros_like(x[..., 0])

@@ -19,7 +19,8 @@ def generator(seed: int, *labels: str | float) -> np.random.Generator:
     if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)):
         raise ValueError(f"seed must be an integer, not {seed!r}")
     text = json.dumps([int(seed), *map(_canonical, labels)])
-    return np.random.Generator(np.random.Philox(key=int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")))
+    key = int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "big")
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(key)))
 
 
 def _canonical(label: str | float) -> str | float:

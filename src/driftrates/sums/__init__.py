@@ -61,7 +61,7 @@ def kernel_sums(
     """Sums over the sources y at the points x.
 
     x (R, n, d) and y (R, m, d) or (1, m, d), both float64 or both float32, NumPy or CuPy; h (float > 0, or (R,));
-    ``exclude_self`` drops j = i exactly and needs n = m. Results keep dtype and device of x.
+    ``exclude_self`` drops j = i exactly and needs n = m >= 2. Results keep dtype and device of x.
     Raises ``ValueError`` for shapes, dtypes, bandwidths or terms outside these ranges.
     """
     if x.ndim != 3 or y.ndim != 3 or x.shape[2] != y.shape[2] or y.shape[0] not in (1, x.shape[0]) or y.shape[1] == 0:
@@ -70,6 +70,8 @@ def kernel_sums(
         raise ValueError(f"x ({x.dtype}) and y ({y.dtype}) must both be float64 or both float32")
     if exclude_self and x.shape[1] != y.shape[1]:
         raise ValueError(f"exclude_self needs as many points as sources, not {x.shape[1]} and {y.shape[1]}")
+    if exclude_self and x.shape[1] < 2:
+        raise ValueError("exclude_self needs at least 2 points: a single one has no other source")
     width = np.asarray(h, dtype=np.float64)
     if width.shape not in ((), (x.shape[0],)) or not (np.isfinite(width).all() and (width > 0).all()):
         raise ValueError(f"h must be a positive number or one per replicate, not {h!r}")

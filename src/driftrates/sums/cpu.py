@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import ThreadPoolExecutor
 from ctypes import CFUNCTYPE, c_int64, c_void_p
-from functools import lru_cache
+from functools import cache, lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -100,7 +100,7 @@ def nearest(x: np.ndarray, y: np.ndarray, index: np.ndarray | None = None) -> np
     return reference.nearest(x, y, index)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compiled(program: Program, dtype: str) -> tuple[Any, int]:
     """(callable, lanes): the machine code of ``program`` for this host."""
     import llvmlite.binding as llvm

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from driftrates.kernels import Kernel
 
@@ -48,7 +48,7 @@ class Program:
         return {"d": float(self.d), **dict(self.parameters)}
 
 
-@lru_cache(maxsize=None)
+@cache
 def compile_terms(kernel: Kernel, d: int, terms: tuple[str, ...], exclude_self: bool = False) -> Program:
     """Program of the wanted terms; ``k`` is always accumulated, since underflow is seen in it.
 

@@ -36,7 +36,8 @@ def accumulate(program: Program, x: np.ndarray, y: np.ndarray, shift: np.ndarray
             s2 = np.maximum((z * z).sum(-1), TINY.get(str(x.real.dtype), 1e-300)) if x.dtype.kind == "f" else (z * z).sum(-1) + 1e-300
             s = np.sqrt(s2)
             names = {"s": s, "s2": s2, "rs": 1 / s, **program.constants}
-            decay = np.exp(shift[r, rows, None] - expressions.evaluate(program.exponent, names, np))
+            with np.errstate(over="ignore"):  # a point's own source, which is dropped below, lies far above a shift
+                decay = np.exp(shift[r, rows, None] - expressions.evaluate(program.exponent, names, np))
             if program.exclude_self:
                 decay[np.arange(decay.shape[0]), own[rows]] = 0
             row = 0

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
+from numpy.polynomial import chebyshev
 
 from driftrates import expressions
 from driftrates.kernels import TINY
@@ -39,9 +40,14 @@ def emit(program: Program, dtype: str, lanes: int, avx512: bool) -> str:
 
 
 def _polynomial(half_width: float, degree: int) -> list[float]:
-    """Coefficients of 2^r on |r| <= half_width, lowest first."""
-    fit = np.polynomial.Chebyshev.interpolate(np.exp2, degree, domain=[-half_width, half_width])
-    return [float(c) for c in fit.convert(kind=np.polynomial.Polynomial).coef]
+    """Coefficients of 2^r on |r| <= half_width, lowest first: the power series, its tail economised by Chebyshev polynomials.
+
+    Only the tail, far below a rounding unit of the sum, passes through the change of basis: interpolation would cost 10 units.
+    """
+    series = np.array([(half_width * math.log(2)) ** k / math.factorial(k) for k in range(degree + 10)])
+    tail = np.where(np.arange(len(series)) > degree, series, 0.0)
+    series[: degree + 1] += chebyshev.cheb2poly(chebyshev.poly2cheb(tail)[: degree + 1])
+    return [float(c) / half_width**k for k, c in enumerate(series[: degree + 1])]
 
 
 class _Emitter:
@@ -83,9 +89,9 @@ class _Emitter:
         return value
 
     def exp2(self, t: Any) -> Any:
-        """2^t; relative error below 2 units in the last place; t is clipped so that nothing becomes subnormal."""
+        """2^t; relative error below 2 units in the last place; 0 where 2^t or its products could become subnormal."""
         b, bits = self.b, self.mantissa
-        t = self.intrinsic("maxnum", t, self.splat(_LOWEST_LOG2[self.dtype]))
+        seen = b.fcmp_ordered(">", t, self.splat(_LOWEST_LOG2[self.dtype]))
         index_bits = 4 if self.avx512 and self.double else 0
         magic = self.splat(1.5 * 2.0 ** (bits - index_bits))
         rounded = b.fadd(t, magic)
@@ -95,18 +101,19 @@ class _Emitter:
             power = self.horner(rest, _polynomial(1 / 32, 6))
             table = [ir.Constant(self.vector, [2.0 ** (k / 16) for k in range(o, o + 8)]) for o in (0, 8)]
             power = b.fmul(power, self.call("llvm.x86.avx512.vpermi2var.pd.512", table[0], b.bitcast(rounded, self.integers), table[1]))
-            return self._scalef(power, whole)
+            return self._scalef(power, whole, seen)
         power = self.horner(rest, _polynomial(0.5, 11 if self.double else 6))
         if self.avx512:
-            return self._scalef(power, whole)
+            return self._scalef(power, whole, seen)
         exponent = b.shl(b.bitcast(rounded, self.integers), self.isplat(bits))
-        return b.bitcast(b.add(b.bitcast(power, self.integers), exponent), self.vector)
+        scaled = b.bitcast(b.add(b.bitcast(power, self.integers), exponent), self.vector)
+        return b.select(seen, scaled, self.splat(0))
 
-    def _scalef(self, power: Any, whole: Any) -> Any:
-        """power * 2^floor(whole) in one instruction."""
+    def _scalef(self, power: Any, whole: Any, seen: Any) -> Any:
+        """power * 2^floor(whole) where ``seen``, else 0, in one instruction."""
         name = f"llvm.x86.avx512.mask.scalef.{'pd' if self.double else 'ps'}.512"
-        mask = ir.Constant(ir.IntType(self.lanes), -1)
-        return self.call(name, power, whole, power, mask, ir.Constant(ir.IntType(32), 4))
+        mask = self.b.bitcast(seen, ir.IntType(self.lanes))
+        return self.call(name, power, whole, self.splat(0), mask, ir.Constant(ir.IntType(32), 4))
 
     def log(self, x: Any) -> Any:
         """Natural logarithm of x > 0 by x = m 2^e, log m = 2 artanh((m - 1) / (m + 1)), m in [1/sqrt 2, sqrt 2)."""
@@ -208,7 +215,9 @@ class _Emitter:
                     sums = [self.splat(0)] * program.rows
 
                     def pair(masked: bool) -> Any:
-                        return lambda j, acc: self.pair(j, acc, y, coordinates, raised, self.load(own, i, self.own_type) if masked else None)
+                        return lambda j, acc: self.pair(
+                            j, acc, y, coordinates, raised, self.load(own, i, self.own_type) if masked else None
+                        )
 
                     if program.exclude_self:
                         lo = self.minimum(self.maximum(self.load(first, v, _I64), j0), j1)
@@ -280,4 +289,6 @@ class _Emitter:
         b = self.b
         kind = ir.VectorType(scalar.type, self.lanes)
         single = b.insert_element(ir.Constant(kind, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
-        return b.shuffle_vector(single, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes))
+        return b.shuffle_vector(
+            single, ir.Constant(kind, ir.Undefined), ir.Constant(ir.VectorType(ir.IntType(32), self.lanes), [0] * self.lanes)
+        )

@@ -1,0 +1,21 @@
+"""The ledger of the papers' statements: one module per chapter, one function per statement."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+
+import pandas as pd
+import xarray as xr
+
+from driftrates.claims import ledger
+
+CHAPTERS = ("foundations", "entropy_budget", "conservative", "occupancy", "beyond")
+
+
+def judge(chapter: str, data: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+    """Ledger rows (`ledger.COLUMNS`) of one chapter from its Datasets, by name. Raises ``ValueError`` for an unknown chapter."""
+    if chapter not in CHAPTERS:
+        raise ValueError(f"unknown chapter {chapter!r}; known: {', '.join(CHAPTERS)}")
+    importlib.import_module(f"driftrates.claims.{chapter}")
+    return ledger.evaluate(chapter, data)

@@ -1,0 +1,233 @@
+"""From the configuration as written to the values that the stages use; every mistake ends in one message that names its key."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from jsonschema import Draft202012Validator, validators
+
+from driftrates import datasets, kernels
+from driftrates.sums import cuda
+from driftrates.targets import mixture_from_config
+
+SCALES = ("smoke", "paper", "full")
+
+
+def resolve(raw: Mapping[str, Any], schema: Mapping[str, Any], *, check_device: bool = True) -> dict[str, Any]:
+    """The configuration at its scale, complete and checked.
+
+    raw: as written, where any value may be ``{smoke: .., paper: .., full: ..}``; schema: JSON schema (draft 2020-12) of the result,
+    whose defaults are filled in. Experiments gain their own ``name`` and, if they lack it, ``start_label``. ``check_device=False``
+    leaves the presence of a GPU to the machine that runs the job. Raises ``ValueError`` with the key path and what is allowed.
+    """
+    scale = raw.get("scale", schema["properties"]["scale"]["default"])
+    if scale not in SCALES:
+        raise _error(("scale",), f"{scale!r} is unknown{_meant(scale, SCALES)}; allowed: {', '.join(SCALES)}")
+    config = _at_scale(dict(raw), scale, ())
+    _refuse_non_finite(config, ())
+    problems = sorted(_filling(schema).iter_errors(config), key=lambda e: (len(e.absolute_path), [str(p) for p in e.absolute_path]))
+    if problems:
+        raise _explain(problems[0])
+    dimensions = {}
+    for name, experiment in config["experiments"].items():
+        experiment["name"] = name
+        experiment.setdefault("start_label", name)
+        dimensions[name] = _check_experiment(("experiments", name), experiment, config["seed"])
+    for i, kernel in enumerate(config["kernels"]):
+        _attempt(("kernels", i), kernels.make, **kernel)
+    for name, field_map in config["field_maps"].items():
+        _check_field_map(("field_maps", name), field_map, dimensions)
+    if check_device and config["device"] == "gpu" and not cuda.available():
+        raise _error(
+            ("device",), "gpu is asked for, but no usable GPU with CuPy is here; install an extra (cuda12, cuda13), or use cpu or auto"
+        )
+    return config
+
+
+def _at_scale(value: Any, scale: str, path: tuple) -> Any:
+    if isinstance(value, Mapping):
+        if set(value) & set(SCALES):
+            for key in value:
+                if key not in SCALES:
+                    raise _error((*path, key), f"is unknown{_meant(key, SCALES)}; beside a scale only {', '.join(SCALES)} are allowed")
+            if scale not in value:
+                raise _error(path, f"has no value for scale {scale}; give one for each of {', '.join(SCALES)}")
+            return _at_scale(value[scale], scale, path)
+        return {key: _at_scale(v, scale, (*path, key)) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_at_scale(v, scale, (*path, i)) for i, v in enumerate(value)]
+    return value
+
+
+def _refuse_non_finite(value: Any, path: tuple) -> None:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise _error(path, f"{value} is not allowed; finite numbers only")
+    for key, inner in value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ():
+        _refuse_non_finite(inner, (*path, key))
+
+
+def _filling(schema: Mapping[str, Any]) -> Any:
+    """Validator of ``schema`` that puts the defaults of absent properties in place before it looks at them."""
+    check = Draft202012Validator.VALIDATORS["properties"]
+
+    def fill(validator: Any, properties: Mapping, instance: Any, parent: Mapping) -> Iterator[Any]:
+        if isinstance(instance, dict):
+            for key, sub in properties.items():
+                if "default" in sub:
+                    instance.setdefault(key, copy.deepcopy(sub["default"]))
+        yield from check(validator, properties, instance, parent)
+
+    return validators.extend(Draft202012Validator, {"properties": fill})(schema)
+
+
+def _explain(problem: Any) -> ValueError:
+    """The message of a validation error, in the words of the schema."""
+    path, rule, schema, value = tuple(problem.absolute_path), problem.validator, problem.schema, problem.instance
+    about = f" ({schema['description'].rstrip('.')})" if "description" in schema else ""
+    if rule == "additionalProperties":
+        allowed = list(schema.get("properties", {}))
+        key = next(k for k in value if k not in allowed)
+        return _error((*path, key), f"is unknown{_meant(key, allowed)}; allowed: {', '.join(allowed)}")
+    if rule == "required":
+        key = next(k for k in problem.validator_value if k not in value)
+        inner = schema.get("properties", {}).get(key, {}).get("description", "").rstrip(".")
+        return _error((*path, key), "is missing" + (f" ({inner})" if inner else ""))
+    if rule in ("minProperties", "maxProperties"):
+        return _error(path, f"needs exactly one of: {', '.join(schema['properties'])}{about}")
+    if rule == "pattern":
+        return _error(path, f"{value!r} is no name for this: letters, digits and _ only, beginning with a letter")
+    if rule == "uniqueItems":
+        return _error(path, f"{value!r} holds a value twice{about}")
+    words = {
+        "type": lambda v: " or ".join(_TYPES[t] for t in ([v] if isinstance(v, str) else v)),
+        "enum": lambda v: "one of: " + ", ".join(map(str, v)),
+        "const": lambda v: f"{v}",
+        "minimum": lambda v: f"a value >= {v}",
+        "exclusiveMinimum": lambda v: f"a value > {v}",
+        "maximum": lambda v: f"a value <= {v}",
+        "exclusiveMaximum": lambda v: f"a value < {v}",
+        "minItems": lambda v: f"at least {v} value{'s' * (v > 1)}",
+        "maxItems": lambda v: f"at most {v} value{'s' * (v > 1)}",
+    }
+    hint = _meant(value, problem.validator_value) if rule == "enum" else _number_hint(value) if rule == "type" else ""
+    allowed = words[rule](problem.validator_value) if rule in words else problem.message
+    return _error(path, f"{value!r} is not allowed{hint}; allowed: {allowed}{about}")
+
+
+_TYPES = {
+    "number": "a number",
+    "integer": "a whole number",
+    "string": "a text",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "a mapping",
+    "null": "null",
+}
+
+
+def _number_hint(value: Any) -> str:
+    """Why a number came in as a text: quotes, or YAML 1.1, which reads 1e-6 so."""
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return ""
+    if not isinstance(value, str):
+        return ""
+    return " (a text: a number with an exponent is written 1.0e-6)" if "e" in value.lower() else " (a text, not a number)"
+
+
+def _check_experiment(path: tuple, experiment: Mapping[str, Any], seed: int) -> int:
+    """The dimension of a sound experiment."""
+    kernel = _attempt((*path, "kernel"), kernels.make, **experiment["kernel"])
+    target, start = experiment["target"], experiment["start"]
+    sizes = np.atleast_1d(experiment["n_particles"])
+    if "data" in target:
+        points = _attempt((*path, "target", "data"), datasets.load, target["data"], seed=seed)
+        d = points.shape[1]
+    else:
+        d = _attempt((*path, "target", "mixture"), mixture_from_config, target["mixture"]).dimension
+        if experiment["field"] != "conservative" and not (kernel.name == "gaussian" and experiment["smooth_target"]):
+            raise _error(
+                (*path, "field"), f"{experiment['field']} toward a mixture needs smooth_target: true and the gaussian kernel; or give data"
+            )
+        if experiment["smooth_target"] and kernel.name != "gaussian":
+            raise _error(
+                (*path, "kernel"), f"a mixture smoothed by {kernel.name!r} has no closed form; use the gaussian kernel, or give data"
+            )
+    if "data" in start:
+        if "size" in start["data"]:
+            raise _error((*path, "start", "data", "size"), "is not for a start: n_particles says how many are drawn")
+        drawn = _attempt((*path, "start", "data"), datasets.load, {**start["data"], "size": int(sizes.max())}, seed=seed)
+        if drawn.shape[1] != d:
+            raise _error((*path, "start", "data"), f"has {drawn.shape[1]} components, but the target has {d}; both need the same dimension")
+    else:
+        for key, value in start["gaussian"].items():
+            if isinstance(value, list) and len(value) != d:
+                raise _error(
+                    (*path, "start", "gaussian", key), f"has {len(value)} components, but the target has {d}; give one number or {d}"
+                )
+    if isinstance(experiment["bandwidth"], Mapping):
+        rule = {"exponent": -1 / (d + 4), **experiment["bandwidth"]}
+        experiment["bandwidth"] = [float(rule["prefactor"] * n ** rule["exponent"]) for n in sizes.tolist()]
+    _check_measurements((*path, "measure"), experiment)
+    if experiment["entropy"]:
+        if "data" in start:
+            raise _error((*path, "entropy"), "needs the density of the start in closed form; use start: gaussian")
+        if experiment["field"] == "conservative" and kernel.smoothness < 2:
+            smooth = ", ".join(n for n in kernels.names() if kernels.make(n).smoothness >= 2)
+            raise _error(
+                (*path, "entropy"),
+                f"the conservative field of kernel {kernel.name!r} has no divergence at its kink; allowed kernels: {smooth}",
+            )
+    times = experiment["times"]
+    if times["spacing"] == "log" and not 0 < times.get("first", 0) < times["stop"]:
+        raise _error((*path, "times", "first"), f"spacing: log needs first between 0 and stop ({times['stop']}), not {times.get('first')}")
+    integrator = experiment["integrator"]
+    if integrator["method"] == "euler" and "step" not in integrator:
+        raise _error((*path, "integrator", "step"), "is missing; method: euler needs it (a time > 0)")
+    return d
+
+
+def _check_measurements(path: tuple, experiment: Mapping[str, Any]) -> None:
+    conservative = experiment["field"] == "conservative" and not experiment["leave_one_out"]
+    for measurement in experiment["measure"]:
+        if measurement != "occupancy" and not conservative:
+            raise _error(path, f"{measurement} is defined for field: conservative with leave_one_out: false only")
+        if measurement in ("entropy", "rates") and not experiment["entropy"]:
+            raise _error(path, f"{measurement} needs entropy: true in the same experiment")
+    if "entropy" in experiment["measure"] and experiment["replicates"] < 2:
+        raise _error((*path[:-1], "replicates"), "must be at least 2, since measure: [entropy] gives an interval over replicates")
+    cells = [np.atleast_1d(experiment[key]).size for key in ("n_particles", "bandwidth")]
+    if "rates" in experiment["measure"] and (cells[0] != cells[1] or cells[0] < 3 or experiment["replicates"] < 4):
+        raise _error(path, "rates needs at least 3 values of n_particles, bandwidth: {prefactor: ..} and at least 4 replicates")
+
+
+def _check_field_map(path: tuple, field_map: Mapping[str, Any], dimensions: Mapping[str, int]) -> None:
+    for i, name in enumerate(field_map["experiments"]):
+        where = (*path, "experiments", i)
+        if name not in dimensions:
+            raise _error(where, f"{name!r} is no experiment{_meant(name, dimensions)}; allowed: {', '.join(dimensions)}")
+        if dimensions[name] != 2:
+            raise _error(where, f"{name!r} has d = {dimensions[name]}; maps need d = 2")
+
+
+def _attempt(path: tuple, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    try:
+        return function(*args, **kwargs)
+    except ValueError as error:
+        raise _error(path, str(error)) from None
+
+
+def _meant(word: Any, known: Any) -> str:
+    close = difflib.get_close_matches(str(word), [str(k) for k in known], n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _error(path: tuple, text: str) -> ValueError:
+    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
+    return ValueError(f"configuration, {where or 'top level'}: {' '.join(text.split())}")

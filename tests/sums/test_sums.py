@@ -1,0 +1,392 @@
+"""Every engine, through the one public call, against sums that are written out in extended precision."""
+
+import tracemalloc
+
+import mpmath
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+
+from driftrates import expressions, kernels
+from driftrates.sums import TERMS, engine_for, kernel_sums
+
+KERNELS = kernels.names()
+DTYPES = ("float64", "float32")
+RTOL = {"float64": 2e-13, "float32": 1e-5}
+
+
+class Backend:
+    """One engine: arrays go to its device and come back, dtype and array type of every result are asserted."""
+
+    def __init__(self, name):
+        self.name = name
+        self.module = engine_for(None, name)
+        self.xp = self.module.namespace()
+
+    def sums(self, x, y, kernel, h, terms, **options):
+        """(log_scale, terms) on the host."""
+        sent = self.xp.asarray(x), self.xp.asarray(y)
+        before = [a.copy() for a in sent]
+        result = kernel_sums(*sent, kernel, h, terms, engine=self.name, **options)
+        assert all((a == b).all() for a, b in zip(sent, before, strict=True)), "the inputs were changed"
+        assert set(result.terms) == set(terms)
+        for array in (result.log_scale, *result.terms.values()):
+            assert type(array) is type(sent[0]) and array.dtype == sent[0].dtype
+        assert result.log_scale.shape == x.shape[:2]
+        for term, array in result.terms.items():
+            assert array.shape == (x.shape if term in ("kz", "gz") else x.shape[:2])
+        return self.host(result.log_scale), {t: self.host(a) for t, a in result.terms.items()}
+
+    def host(self, array):
+        return array.get() if hasattr(array, "get") else array
+
+
+@pytest.fixture(scope="module", params=["reference", "cpu", "cuda"])
+def engine(request):
+    if request.param == "cuda":
+        from driftrates.sums import cuda
+
+        if not cuda.available():
+            pytest.skip("no GPU, or no CuPy, on this machine")
+    return Backend(request.param)
+
+
+def terms_of(kernel):
+    return tuple(t for t in TERMS if t != "lap" or kernel.smoothness >= 2)
+
+
+def brute_force(x, y, kernel, h, terms, exclude_self=False):
+    """(sums, sums of absolute values) by a loop over replicates and points in long double, from the kernel's rungs alone."""
+    replicates, n, d = x.shape
+    h = np.broadcast_to(np.asarray(h, dtype=np.longdouble), replicates)
+    vector = ("kz", "gz")
+    sums = {t: np.zeros((replicates, n, d) if t in vector else (replicates, n), np.longdouble) for t in terms}
+    sizes = {t: np.zeros_like(a) for t, a in sums.items()}
+    for r in range(replicates):
+        sources = y[r if len(y) > 1 else 0].astype(np.longdouble)
+        for i in range(n):
+            others = np.delete(sources, i, axis=0) if exclude_self else sources
+            z = (others - x[r, i].astype(np.longdouble)) / h[r]
+            s = np.sqrt((z * z).sum(1))
+
+            def rung(k, s=s):
+                return kernel.rung(s, d, k)
+
+            weights = {
+                "companion": lambda: rung(-1),
+                "k": lambda: rung(0),
+                "kz": lambda z=z: rung(0)[:, None] * z,
+                "gz": lambda z=z: rung(1)[:, None] * z,
+                "gzz": lambda s=s: rung(1) * s * s,
+                "lap": lambda s=s: rung(2) * s * s - d * rung(1),
+            }
+            for t in terms:
+                values = weights[t]()
+                sums[t][r, i], sizes[t][r, i] = values.sum(0), np.abs(values).sum(0)
+                if t == "lap":
+                    sizes[t][r, i] = (rung(2) * s * s + d * rung(1)).sum()
+    return sums, sizes
+
+
+def assert_close(got, expected, sizes, dtype, slack=1.0):
+    """Errors are measured against the sum of absolute values: signed sums cancel."""
+    for term, values in got.items():
+        error = np.abs(values - expected[term]) / np.maximum(sizes[term], np.finfo(dtype).tiny)
+        assert error.max() <= slack * RTOL[dtype], (term, float(error.max()))
+
+
+def cloud(seed, dtype, *shape, width=1.0):
+    return (width * np.random.default_rng(seed).standard_normal(shape)).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("d", [1, 2, 3, 5, 10])
+@pytest.mark.parametrize("name", KERNELS)
+def test_all_terms(engine, name, d, dtype):
+    """21 points and 35 sources: multiples of no vector length; self term in and out by one program each."""
+    kernel = kernels.make(name)
+    terms, h = terms_of(kernel), 0.8 if d < 10 else 1.6
+    x, y = cloud(d, dtype, 2, 21, d), cloud(d + 100, dtype, 2, 35, d)
+    log_scale, got = engine.sums(x, y, kernel, h, terms)
+    assert (log_scale == 0).all()
+    assert_close(got, *brute_force(x, y, kernel, h, terms), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", KERNELS)
+def test_self_term_kept_and_left_out(engine, name, dtype):
+    """Points are their own sources, one of them twice: exclude_self deletes the row of the same index and no other."""
+    kernel = kernels.make(name)
+    terms = terms_of(kernel)
+    x = cloud(3, dtype, 2, 19, 2)
+    x[:, 7] = x[:, 11]
+    for exclude_self in (False, True):
+        _, got = engine.sums(x, x, kernel, 0.6, terms, exclude_self=exclude_self)
+        assert_close(got, *brute_force(x, x, kernel, 0.6, terms, exclude_self), dtype)
+
+
+@pytest.mark.parametrize("sizes", [(1, 1), (1, 2), (2, 1), (3, 16), (16, 3), (17, 33), (64, 1), (130, 517)])
+def test_sizes_that_fill_no_vector(engine, sizes):
+    kernel = kernels.Gaussian()
+    n, m = sizes
+    for dtype in DTYPES:
+        x, y = cloud(n, dtype, 1, n, 2), cloud(m + 1000, dtype, 1, m, 2)
+        _, got = engine.sums(x, y, kernel, 1.0, TERMS)
+        assert_close(got, *brute_force(x, y, kernel, 1.0, TERMS), dtype)
+
+
+@pytest.mark.parametrize("exclude_self", [False, True])
+@pytest.mark.parametrize("h", [0.7, [0.5, 1.0, 2.5]])
+def test_shared_sources_and_bandwidths_per_replicate(engine, h, exclude_self):
+    kernel = kernels.Matern52()
+    x, y = cloud(1, "float64", 3, 18, 3), cloud(2, "float64", 1, 18, 3)
+    terms = terms_of(kernel)
+    _, shared = engine.sums(x, y, kernel, np.array(h), terms, exclude_self=exclude_self)
+    assert_close(shared, *brute_force(x, y, kernel, h, terms, exclude_self), "float64")
+    _, own = engine.sums(x, np.repeat(y, 3, axis=0), kernel, np.array(h), terms, exclude_self=exclude_self)
+    for r in range(3):
+        _, single = engine.sums(x[r : r + 1], y, kernel, float(np.broadcast_to(h, 3)[r]), terms, exclude_self=exclude_self)
+        for t in terms:
+            np.testing.assert_allclose(shared[t][r], single[t][0], rtol=1e-11, atol=1e-12)
+            np.testing.assert_allclose(own[t][r], single[t][0], rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", KERNELS)
+def test_a_query_on_a_source(engine, name, dtype):
+    """One pair at distance 0: K(0) and the Laplacian at 0 are met, every vector term vanishes."""
+    kernel = kernels.make(name)
+    for d in (1, 3):
+        point = np.full((1, 1, d), 0.37, dtype)
+        _, got = engine.sums(point, point, kernel, 0.5, terms_of(kernel))
+        np.testing.assert_allclose(got["k"], float(kernel.rung(np.zeros(()), d)), rtol=RTOL[dtype])
+        np.testing.assert_allclose(got["companion"], float(kernel.rung(np.zeros(()), d, -1)), rtol=RTOL[dtype])
+        np.testing.assert_array_equal(got["kz"], 0)
+        np.testing.assert_array_equal(got["gz"], 0)
+        assert abs(got["gzz"].item()) < 1e-15
+        if "lap" in got:
+            np.testing.assert_allclose(got["lap"], kernel.laplacian_at_zero(d) * kernel.normaliser(d), rtol=RTOL[dtype])
+
+
+def _exact_score(x, y, kernel, h, own=None):
+    """(log of the sum k, vector gz / k) of one point in the arithmetic of mpmath, from the kernel's texts."""
+    with mpmath.workdps(60):
+        total, weighted = mpmath.mpf(0), [mpmath.mpf(0)] * len(x)
+        for j, source in enumerate(y):
+            if j == own:
+                continue
+            z = [(mpmath.mpf(float(b)) - mpmath.mpf(float(a))) / mpmath.mpf(h) for a, b in zip(x, source, strict=True)]
+            s2 = mpmath.fsum(c * c for c in z)
+            s = mpmath.sqrt(s2)
+            names = {"s": s, "s2": s2, "rs": 1 / s, "d": mpmath.mpf(len(x)), **kernel.parameters}
+            decay = mpmath.exp(-expressions.evaluate(kernel.exponent, names, mpmath))
+            total += expressions.evaluate(kernel.prefactor(0), names, mpmath) * decay
+            first = expressions.evaluate(kernel.prefactor(1), names, mpmath) * decay
+            weighted = [w + first * c for w, c in zip(weighted, z, strict=True)]
+        return float(mpmath.log(total)), np.array([float(w / total) for w in weighted])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("distance", [30, 1e3, 1e6])
+@pytest.mark.parametrize("name", KERNELS)
+def test_far_away_queries_keep_their_score(engine, name, distance, dtype):
+    """Points at ``distance`` bandwidths: gz / k and log k + log_scale are those of exact arithmetic, near points stay plain."""
+    kernel, h = kernels.make(name), 0.5
+    y = cloud(5, dtype, 1, 23, 2)
+    x = cloud(6, dtype, 1, 18, 2)
+    far = [0, 4, 17]
+    x[0, far] = np.array([[0.6, 0.8], [-1.0, 0.0], [0.0, -1.0]], dtype) * dtype_of(dtype, distance * h)
+    log_scale, got = engine.sums(x, y, kernel, h, ("k", "gz", "kz"))
+    assert (np.delete(log_scale[0], far) == 0).all()
+    eps = float(np.finfo(dtype).eps)
+    for i in far:
+        log_k, score = _exact_score(x[0, i], y[0], kernel, h)
+        # the weights of the sources are known up to the rounding of their exponents, and the sources differ by a few h
+        weights = 2 * np.finfo("float64").eps * abs(log_k) * 10 / distance
+        measured = got["gz"][0, i] / got["k"][0, i]
+        assert np.isfinite(measured).all()
+        assert np.abs(measured - score).max() <= (16 * eps + weights) * np.linalg.norm(score) * (1 + (dtype == "float32")), (
+            measured,
+            score,
+        )
+        sum_of_logs = np.log(np.float64(got["k"][0, i])) + np.float64(log_scale[0, i])
+        assert sum_of_logs == pytest.approx(log_k, rel=8 * eps, abs=32 * eps)
+        assert np.isfinite(got["kz"][0, i] / got["k"][0, i]).all()
+
+
+def dtype_of(dtype, value):
+    return np.dtype(dtype).type(value)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", KERNELS)
+def test_bandwidth_far_below_the_spacing(engine, name, dtype):
+    """With exclude_self every row underflows; the nearest neighbour's score is left, in each replicate by its own bandwidth."""
+    kernel, h = kernels.make(name), np.array([1 / 1024, 1 / 2048])
+    corners = np.stack(np.meshgrid(np.arange(4.0), np.arange(4.0)), -1).reshape(16, 2)
+    x = (corners + 0.2 * np.random.default_rng(1).uniform(size=(2, 16, 2))).astype(dtype)
+    log_scale, got = engine.sums(x, x, kernel, h, ("k", "gz"), exclude_self=True)
+    if name != "inverse_multiquadric":
+        assert (log_scale < 0).all()
+    eps = float(np.finfo(dtype).eps)
+    for r in range(2):
+        for i in (0, 5, 15):
+            log_k, score = _exact_score(x[r, i], x[r], kernel, h[r], own=i)
+            measured = got["gz"][r, i] / got["k"][r, i]
+            # algebraic tails: neighbours on all sides cancel in gz, each of size about k / 1000
+            cancelled = np.linalg.norm(score) if name != "inverse_multiquadric" else 5 / 1000
+            assert np.abs(measured - score).max() <= (16 * eps + 1e-15 * abs(log_k)) * cancelled
+            assert np.log(np.float64(got["k"][r, i])) + np.float64(log_scale[r, i]) == pytest.approx(log_k, rel=8 * eps, abs=32 * eps)
+
+
+def test_all_terms_of_a_shifted_row_share_its_scale(engine):
+    """A cloud 60 h away underflows in part; true terms are value * exp(log_scale), compared in logarithms."""
+    kernel = kernels.Gaussian()
+    x, y = cloud(8, "float64", 2, 9, 2), cloud(9, "float64", 2, 12, 2)
+    x[1, :4] += 60.0
+    log_scale, got = engine.sums(x, y, kernel, 1.0, TERMS)
+    assert (log_scale[0] == 0).all() and (log_scale[1, 4:] == 0).all() and (log_scale[1, :4] < -1000).all()
+    expected, _ = brute_force(x, y, kernel, 1.0, TERMS)
+    for term in TERMS:
+        factor = np.exp(log_scale.astype(np.longdouble)).reshape(2, 9, *[1] * (got[term].ndim - 2))
+        ratio = (got[term] * factor)[1, :4] / expected[term][1, :4]
+        np.testing.assert_allclose(ratio.astype(float), 1, rtol=1e-10)
+
+
+def test_memory_layout_of_the_inputs_does_not_matter(engine):
+    kernel = kernels.Matern32()
+    x, y = cloud(1, "float64", 2, 18, 3), cloud(2, "float64", 2, 21, 3)
+    _, plain = engine.sums(x, y, kernel, 1.0, TERMS)
+    strided = np.repeat(x, 2, axis=1)[:, ::2], np.asfortranarray(y)
+    assert not strided[0].flags.c_contiguous and not strided[1].flags.c_contiguous
+    _, got = engine.sums(*strided, kernel, 1.0, TERMS)
+    _, broadcast = engine.sums(x, np.broadcast_to(y[:1], y.shape), kernel, 1.0, TERMS)
+    _, shared = engine.sums(x, y[:1], kernel, 1.0, TERMS)
+    for t in TERMS:
+        np.testing.assert_allclose(got[t], plain[t], rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(broadcast[t], shared[t], rtol=1e-13, atol=1e-13)
+
+
+def test_same_call_same_bits(engine):
+    kernel = kernels.Gaussian()
+    for dtype in DTYPES:
+        x = cloud(1, dtype, 2, 1500, 2)
+        first, second = (engine.sums(x, x, kernel, 0.3, ("k", "gz"))[1] for _ in range(2))
+        for t in first:
+            np.testing.assert_array_equal(first[t], second[t])
+
+
+def test_terms_wanted_alone_equal_terms_wanted_together(engine):
+    x, y = cloud(1, "float64", 1, 20, 2), cloud(2, "float64", 1, 30, 2)
+    for kernel in (kernels.Gaussian(), kernels.SmoothedLaplace()):
+        _, together = engine.sums(x, y, kernel, 0.7, TERMS)
+        for t in TERMS:
+            _, alone = engine.sums(x, y, kernel, 0.7, (t,))
+            np.testing.assert_allclose(alone[t], together[t], rtol=1e-13, atol=1e-13)
+
+
+def test_kernel_parameters_reach_the_engine(engine):
+    x, y = cloud(1, "float64", 1, 17, 2), cloud(2, "float64", 1, 9, 2)
+    for kernel in (
+        kernels.SmoothedLaplace(0.5),
+        kernels.SmoothedLaplace(0.01),
+        kernels.InverseMultiquadric(2.5),
+        kernels.InverseMultiquadric(20.0),
+    ):
+        _, got = engine.sums(x, y, kernel, 1.0, TERMS)
+        assert_close(got, *brute_force(x, y, kernel, 1.0, TERMS), "float64")
+
+
+def test_nearest_source(engine):
+    for dtype in DTYPES:
+        x, y = cloud(1, dtype, 2, 150, 3), cloud(2, dtype, 2, 77, 3)
+        for sources in (y, y[:1]):
+            got = engine.host(engine.module.nearest(engine.xp.asarray(x), engine.xp.asarray(sources)))
+            assert got.dtype == dtype
+            for r in range(2):
+                exact = cKDTree(sources[r % len(sources)].astype(float)).query(x[r].astype(float))[0]
+                np.testing.assert_allclose(np.sqrt(got[r]), exact, rtol=20 * np.finfo(dtype).eps)
+        rows = np.array([3, 40, 149])
+        got = engine.host(engine.module.nearest(*(engine.xp.asarray(a) for a in (x[:1, rows], x[:1], rows))))
+        exact = cKDTree(x[0].astype(float)).query(x[0, rows].astype(float), k=2)[0][:, 1]
+        np.testing.assert_allclose(np.sqrt(got[0]), exact, rtol=20 * np.finfo(dtype).eps)
+
+
+def test_twenty_thousand_sources_against_a_tree_and_without_a_matrix_of_pairs(engine):
+    """Sums over neighbours within 9 h found by a KD-tree leave out less than 1e-13; peak memory stays far below n m numbers."""
+    m, n, h = 20_000, 2_000 if engine.name == "reference" else 20_000, 0.05
+    y = np.random.default_rng(0).uniform(-1, 1, (1, m, 2))
+    x = y[:, :n]
+    kernel = kernels.Gaussian()
+    engine.sums(x[:, :20], y, kernel, h, ("k", "gz"))  # compiles
+    on_gpu = hasattr(engine.xp, "get_default_memory_pool")
+    if on_gpu:
+        pool = engine.xp.get_default_memory_pool()
+        pool.free_all_blocks()
+        before = pool.total_bytes()
+    tracemalloc.start()
+    _, got = engine.sums(x, y, kernel, h, ("k", "gz"))
+    peak = pool.total_bytes() - before if on_gpu else tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 200e6 < 8 * n * m, f"{peak / 1e6:.0f} MB"
+
+    checked = np.arange(0, n, n // 500)
+    tree = cKDTree(y[0])
+    for i, neighbours in zip(checked, tree.query_ball_point(x[0, checked], 9 * h), strict=True):
+        z = (y[0, neighbours] - x[0, i]) / h
+        weight = np.exp(-0.5 * (z * z).sum(1))
+        assert got["k"][0, i] == pytest.approx(weight.sum(), rel=1e-12)
+        np.testing.assert_allclose(got["gz"][0, i], weight @ z, atol=1e-11 * weight.sum())
+
+
+def test_the_default_engine_for_numpy_arrays_is_the_cpu():
+    assert engine_for(np.zeros(1)).__name__.endswith("cpu")
+    x = cloud(1, "float64", 1, 33, 2)
+    default, named = (kernel_sums(x, x, kernels.Gaussian(), 1.0, ("k",), engine=e) for e in (None, "cpu"))
+    np.testing.assert_array_equal(default.terms["k"], named.terms["k"])
+
+
+X = np.zeros((2, 3, 2))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "h", "terms", "options", "message"),
+    [
+        (X[0], X, 1.0, ("k",), {}, r"x \(3, 2\) and y \(2, 3, 2\) are not \(R, n, d\) and \(R or 1, m, d\)"),
+        (X, X[0], 1.0, ("k",), {}, "are not"),
+        (X, X[..., :1], 1.0, ("k",), {}, "are not"),
+        (X, np.zeros((3, 3, 2)), 1.0, ("k",), {}, "are not"),
+        (X, X[:, :0], 1.0, ("k",), {}, "with m > 0"),
+        (X, X.astype("float32"), 1.0, ("k",), {}, "must both be float64 or both float32"),
+        (X.astype("int64"), X.astype("int64"), 1.0, ("k",), {}, "must both be float64"),
+        (X.astype("float16"), X.astype("float16"), 1.0, ("k",), {}, "must both be float64"),
+        (X, X[:, :2], 1.0, ("k",), {"exclude_self": True}, "exclude_self needs as many points as sources, not 3 and 2"),
+        (X[:, :1], X[:, :1], 1.0, ("k",), {"exclude_self": True}, "exclude_self .* at least (2|two)"),
+        (X, X, 0.0, ("k",), {}, "h must be a positive number or one per replicate, not 0.0"),
+        (X, X, -1.0, ("k",), {}, "h must be a positive number"),
+        (X, X, np.nan, ("k",), {}, "h must be a positive number"),
+        (X, X, np.inf, ("k",), {}, "h must be a positive number"),
+        (X, X, [1.0, 1.0, 1.0], ("k",), {}, "one per replicate"),
+        (X, X, [1.0, 0.0], ("k",), {}, "h must be a positive number"),
+        (X, X, 1.0, ("laplacian",), {}, "unknown term 'laplacian'; known: companion, k, kz"),
+        (X, X, 1.0, ("k",), {"engine": "gpu"}, "unknown engine 'gpu'; known: reference, cpu, cuda"),
+    ],
+)
+def test_bad_input_is_refused(x, y, h, terms, options, message):
+    with pytest.raises(ValueError, match=message):
+        kernel_sums(x, y, kernels.Gaussian(), h, terms, **{"engine": "reference", **options})
+
+
+def test_a_kink_has_no_laplacian_and_a_short_ladder_says_so(monkeypatch):
+    with pytest.raises(ValueError, match="kernel 'laplace' has no Laplacian at its kink: term 'lap' is undefined"):
+        kernel_sums(X, X, kernels.Laplace(), 1.0, ("lap",))
+    monkeypatch.setattr(kernels, "_REGISTRY", dict(kernels._REGISTRY))
+
+    class Short(kernels.Kernel):
+        name = "short"
+        exponent = "0.5*s2"
+        prefactors = ("1", "1", "1")
+
+    kernel_sums(X, X, Short(), 1.0, ("gz",))
+    with pytest.raises(ValueError, match=r"'short' defines the rungs -1\.\.1 of its ladder, not 2"):
+        kernel_sums(X, X, Short(), 1.0, ("lap",))

@@ -1,0 +1,217 @@
+"""The lists of packages agree: pyproject.toml, the pins, the conda files, the imports; and the README's commands with them."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+RUNTIME = [Requirement(r) for r in PROJECT["dependencies"]]
+EXTRAS = {name: [Requirement(r) for r in rs] for name, rs in PROJECT["optional-dependencies"].items()}
+PINS = [Requirement(line) for line in (ROOT / "envs/pins.txt").read_text().splitlines() if not line.startswith("#")]
+
+PYTHONS = ("3.11", "3.12", "3.13")
+PLATFORMS = (("linux", "Linux", "x86_64"), ("linux", "Linux", "aarch64"), ("darwin", "Darwin", "arm64"))
+ENVIRONMENTS = [
+    {
+        "python_version": v,
+        "python_full_version": f"{v}.0",
+        "sys_platform": s,
+        "platform_system": n,
+        "platform_machine": m,
+    }
+    for v in PYTHONS
+    for s, n, m in PLATFORMS
+]
+
+CONDA = {"matplotlib": "matplotlib-base", "seaborn": "seaborn-base", "snakemake": "snakemake-minimal"}
+CONDA_CUDA = {"cpu": None, "cuda12": "12", "cuda13": "13"}
+"""Conda files and the major version of CUDA in each."""
+
+DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml", "netCDF4": "netcdf4", "ot": "pot", "cuda": "cuda-bindings"}
+"""Distributions whose name is not that of the module."""
+
+NOT_IMPORTED = {
+    "netcdf4": "the engine by which xarray reads and writes NetCDF-4",
+    "snakemake": "the command that runs the workflow",
+    "tabulate": "pandas writes Markdown tables with it",
+}
+NOT_IMPORTED_BY_TESTS = {
+    "nvidia-cuda-nvrtc-cu12": "the library behind cuda-bindings",
+    "pytest-xdist": "option -n",
+    "ruff": "a command",
+    "snakefmt": "a command",
+}
+
+
+def name_of(requirement: Requirement) -> str:
+    return canonicalize_name(requirement.name)
+
+
+def holds(requirement: Requirement, environment: dict[str, str], extra: str = "") -> bool:
+    return requirement.marker is None or requirement.marker.evaluate({**environment, "extra": extra})
+
+
+def pinned(environment: dict[str, str]) -> dict[str, Version]:
+    """Name and version of what the pins install in an environment."""
+    chosen = [p for p in PINS if holds(p, environment)]
+    names = [name_of(p) for p in chosen]
+    assert len(names) == len(set(names)), sorted(n for n in names if names.count(n) > 1)
+    return {name_of(p): Version(next(iter(p.specifier)).version) for p in chosen}
+
+
+def imports(*files: Path) -> set[str]:
+    """Distributions that the files import, without the standard library, this package and the files' neighbours."""
+    modules: set[str] = set()
+    for file in files:
+        if file.suffix == ".smk" or file.name == "Snakefile":
+            modules |= set(re.findall(r"^\s*(?:import|from)\s+(\w+)", file.read_text(), re.MULTILINE))
+            continue
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.Import):
+                modules |= {a.name.split(".")[0] for a in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules.add(node.module.split(".")[0])
+            elif isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "importorskip" and isinstance(node.args[0], ast.Constant):
+                modules.add(node.args[0].value.split(".")[0])
+    modules -= {*sys.stdlib_module_names, "driftrates", *(f.stem for f in files)}
+    return {canonicalize_name(DISTRIBUTIONS.get(m, m)) for m in modules}
+
+
+def test_pins_are_exact_and_without_addresses():
+    text = (ROOT / "envs/pins.txt").read_text()
+    assert "://" not in text and "--hash" not in text
+    assert not [line for line in text.splitlines() if line.startswith("-")]
+    for pin in PINS:
+        assert pin.url is None and not pin.extras, pin
+        (specifier,) = pin.specifier
+        assert specifier.operator == "==" and "*" not in specifier.version, pin
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS, ids=lambda e: f"{e['python_version']}-{e['sys_platform']}-{e['platform_machine']}")
+def test_every_direct_dependency_is_pinned_within_its_bounds(environment):
+    pins = pinned(environment)
+    direct = [r for r in [*RUNTIME, *sum(EXTRAS.values(), [])] if holds(r, environment)]
+    assert len(direct) > len(RUNTIME)
+    assert not [r.name for r in direct if name_of(r) not in pins]
+    assert not [f"{r}: {pins[name_of(r)]}" for r in direct if pins[name_of(r)] not in r.specifier]
+
+
+def test_every_dependency_has_a_lower_bound():
+    for requirement in [*RUNTIME, *sum(EXTRAS.values(), [])]:
+        assert [s for s in requirement.specifier if s.operator == ">="], requirement
+    for requirement in RUNTIME:
+        assert {s.operator for s in requirement.specifier} == {">="} and requirement.marker is None, requirement
+    assert PROJECT["requires-python"] == f">={PYTHONS[0]}"
+
+
+def test_transitive_dependencies_are_pinned():
+    """Walks the packages installed here; those of extras that are not installed end the walk at the direct dependency."""
+    pins = pinned({})
+    installed = {canonicalize_name(d.name): d for d in importlib.metadata.distributions()}
+    waiting = [r for r in [*RUNTIME, *sum(EXTRAS.values(), [])] if holds(r, {})]
+    seen: set[tuple[str, str]] = set()
+    while waiting:
+        requirement = waiting.pop()
+        for extra in ("", *requirement.extras):
+            if (name_of(requirement), extra) in seen:
+                continue
+            seen.add((name_of(requirement), extra))
+            distribution = installed.get(name_of(requirement))
+            needs = [Requirement(r) for r in distribution.requires or ()] if distribution else []
+            waiting += [r for r in needs if holds(r, {}, extra)]
+    needed = {name for name, _ in seen}
+    assert len(needed) > 2 * len(RUNTIME)
+    assert not sorted(needed - set(pins))
+    assert not sorted(set(pins) & set(installed) - needed), "pins that nothing needs"
+
+
+def test_package_is_installed_from_here():
+    assert importlib.metadata.version("driftrates") == PROJECT["version"], "run: pip install -c envs/pins.txt -e '.[test]'"
+    assert shutil.which("snakemake", path=Path(sys.executable).parent), "the command snakemake is not beside Python"
+
+
+@pytest.mark.parametrize("name", CONDA_CUDA)
+def test_conda_file_equals_pins(name):
+    text = (ROOT / f"envs/{name}.yaml").read_text()
+    assert "://" not in text
+    content = yaml.safe_load(text)
+    assert content["channels"] == ["conda-forge", "bioconda", "nodefaults"]
+    versions = dict(d.split("=") for d in content["dependencies"] if d != "pip")
+    pins = {name: str(version) for name, version in pinned(ENVIRONMENTS[0]).items()}
+    assert versions.pop("python") in PYTHONS
+    major = CONDA_CUDA[name]
+    if major:
+        assert versions.pop("cuda-version").split(".")[0] == major
+        assert versions.pop("cupy") == pins[f"cupy-cuda{major}x"]
+    assert versions.pop("pygments") == pins["pygments"], "Snakemake's extra `reports`"
+    assert versions == {CONDA.get(name_of(r), name_of(r)): pins[name_of(r)] for r in RUNTIME}
+
+
+def test_cuda_extras_name_the_same_libraries():
+    libraries = {n: {re.sub(r"-cu12$|-cuda1\dx$", "", r.name) for r in EXTRAS[n]} for n in ("cuda12", "cuda13")}
+    assert libraries["cuda12"] == libraries["cuda13"]
+
+
+def test_imports_are_declared():
+    package = imports(*ROOT.glob("src/**/*.py"))
+    workflow = imports(*ROOT.glob("workflow/**/*.py"), *ROOT.glob("workflow/**/*.smk"), ROOT / "Snakefile")
+    runtime = {name_of(r) for r in RUNTIME}
+    assert {"numpy", "scipy"} <= package
+    assert "snakemake" not in package, "the library does not know Snakemake"
+    assert not sorted(package - runtime - {"cupy"})
+    assert not sorted(workflow - runtime)
+    assert sorted(runtime - package - workflow) == sorted(n for n in NOT_IMPORTED if n not in workflow)
+    assert not set(NOT_IMPORTED) & package
+
+
+def test_imports_of_the_tests_are_declared():
+    used = imports(*ROOT.glob("tests/**/*.py"))
+    test = {name_of(r) for r in EXTRAS["test"]}
+    assert not sorted(used - test - {name_of(r) for r in RUNTIME} - {"cupy"})
+    assert sorted(test - used) == sorted(NOT_IMPORTED_BY_TESTS)
+
+
+def test_citation():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["version"] == PROJECT["version"]
+    assert citation["license"] == PROJECT["license"]
+    assert [i["value"] for r in citation["references"] for i in r["identifiers"]] == ["arXiv:2605.22795", "arXiv:2603.09936"]
+    assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_readme_and_ci_run_the_same_commands():
+    readme = (ROOT / "README.md").read_text()
+    reproduce, test = "pip install -c envs/pins.txt -e . && snakemake --cores", "pip install -c envs/pins.txt -e '.[test]' && pytest"
+    for command in (reproduce, test):
+        assert re.search(rf"^{re.escape(command)}( *#.*)?$", readme, re.MULTILINE), command
+    assert f'"{test}"\n' in (ROOT / ".ci/run").read_text()
+    assert os.access(ROOT / ".ci/run", os.X_OK)
+
+
+def test_ci_names_a_missing_python(tmp_path):
+    for name in ("python3", "python3.11"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "dirname").symlink_to(shutil.which("dirname"))
+    environment = {"PATH": str(tmp_path), "TMPDIR": str(tmp_path / "unused")}
+    command = [shutil.which("bash"), ROOT / ".ci/run"]
+    run = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr.startswith(".ci/run: found no Python >= 3.11")
+    assert run.stdout == ""

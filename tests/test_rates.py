@@ -1,0 +1,77 @@
+import numpy as np
+import pytest
+from scipy import optimize
+
+from driftrates import rates
+
+SIZES = np.array([32, 64, 128, 256, 512])
+
+
+def synthetic(exponent: float, rng: np.random.Generator, replicates: int = 24, spread: float = 0.4) -> list[np.ndarray]:
+    return [n**exponent * rng.lognormal(-0.5 * spread**2, spread, replicates) for n in SIZES]
+
+
+def test_exact_power_law_is_recovered() -> None:
+    fit = rates.fit_power_law(SIZES, [np.full(5, 3.0 * n**-0.4) * np.linspace(0.99, 1.01, 5) for n in SIZES])
+    assert fit.slope == pytest.approx(-0.4, abs=1e-12)
+    assert np.exp(fit.intercept) == pytest.approx(3.0, rel=1e-12)
+    assert fit.curvature == pytest.approx(0.0, abs=1e-12)
+    assert fit.leave_one_out == pytest.approx((-0.4, -0.4), abs=1e-12)
+
+
+def test_intervals_cover_a_known_exponent_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(7)
+    trials = 120
+    hits = {"percentile": 0, "bca": 0}
+    for t in range(trials):
+        fit = rates.fit_power_law(SIZES, synthetic(-0.4, rng), resamples=299, seed=t)
+        for name in hits:
+            low, high = getattr(fit, name)
+            hits[name] += low <= -0.4 <= high
+    for name, count in hits.items():
+        assert 0.86 <= count / trials <= 0.995, (name, count)
+
+
+def test_curvature_is_seen_and_a_straight_line_is_not_accused() -> None:
+    rng = np.random.default_rng(1)
+    straight = [rates.fit_power_law(SIZES, synthetic(-0.5, rng), resamples=99).curvature_p for _ in range(60)]
+    assert np.mean(np.array(straight) < 0.05) < 0.2
+    bent = [v * np.exp(0.3 * np.log(n / 128) ** 2) for v, n in zip(synthetic(-0.5, rng), SIZES, strict=True)]
+    assert rates.fit_power_law(SIZES, bent, resamples=99).curvature_p < 1e-3
+
+
+def test_power_law_refuses_what_has_none() -> None:
+    with pytest.raises(ValueError, match="positive finite means"):
+        rates.fit_power_law(SIZES, [np.full(5, -1.0)] * 5)
+    with pytest.raises(ValueError, match="three sizes"):
+        rates.fit_power_law([1, 2], [np.ones(5)] * 2)
+
+
+@pytest.mark.parametrize("d", [1, 2, 3, 5])
+@pytest.mark.parametrize("beta", [0.0, 0.8, 1.6])
+def test_optimal_bandwidth_minimises_the_bound_and_gives_the_rate(d: int, beta: float) -> None:
+    a, c = 2.3, 0.7
+
+    def bound(log_h: float, n: float) -> float:
+        h = np.exp(log_h)
+        return a / (n * h ** (d + 2)) + c * h ** (2 - beta)
+
+    for n in (1e2, 1e5):
+        best = optimize.minimize_scalar(bound, bounds=(-12, 4), args=(n,), method="bounded", options={"xatol": 1e-10})
+        assert float(rates.optimal_bandwidth(n, d, a, c, beta)) == pytest.approx(np.exp(best.x), rel=1e-4)
+    at_optimum = [bound(np.log(float(rates.optimal_bandwidth(n, d, a, c, beta))), n) for n in (1e3, 1e6)]
+    assert np.log(at_optimum[1] / at_optimum[0]) / np.log(1e3) == pytest.approx(rates.predicted_exponent(d, beta), abs=1e-9)
+
+
+def test_predicted_exponents_of_the_paper() -> None:
+    assert rates.predicted_exponent(1, root=True) == pytest.approx(-1 / 5)
+    assert rates.predicted_exponent(3, root=True) == pytest.approx(-1 / 7)
+    assert rates.predicted_exponent(2, 2.0) == 0.0
+    with pytest.raises(ValueError, match="0 <= beta < 2"):
+        rates.optimal_bandwidth(10, 1, 1, 1, 2.0)
+
+
+def test_verdicts_distinguish_the_three_cases() -> None:
+    assert rates.verdict(-0.5, -0.4, -0.3) == "faster than the bound"
+    assert rates.verdict(-0.5, -0.2, -0.3) == "attained"
+    assert rates.verdict(-0.2, -0.1, -0.3) == "slower than predicted"

@@ -1,0 +1,51 @@
+# One rule per figure, named like it, because a caption belongs to a rule: `snakemake figure1` makes that figure alone.
+for figure, entry in FIGURES.items():
+
+    rule:
+        name:
+            figure
+        input:
+            data_files(entry["data"]),
+        output:
+            report(
+                f"<results>/figures/{figure}.svg",
+                caption=f"../report/{figure}.rst",
+                category=entry["category"],
+                labels={"figure": figure},
+            ),
+            f"<results>/figures/{figure}.pdf",
+            f"<results>/figures/{figure}.png",
+        log:
+            f"<logs>/plot_figure/{figure}.log",
+        benchmark:
+            f"<benchmarks>/plot_figure/{figure}.tsv"
+        conda:
+            "../../envs/cpu.yaml"
+        params:
+            figure=figure,
+            names=entry["data"],
+            digest=stage_digest("plot_figure", f"driftrates.figures.{figure}:plot"),
+        script:
+            "../scripts/plot_figure.py"
+
+
+rule figures:
+    input:
+        expand(
+            "<results>/figures/{figure}.{suffix}",
+            figure=FIGURES,
+            suffix=["pdf", "svg", "png"],
+        ),
+
+
+rule gallery:
+    input:
+        expand("<results>/figures/{figure}.png", figure=FIGURES),
+    output:
+        expand("docs/figures/{figure}.png", figure=FIGURES),
+    log:
+        "<logs>/gallery.log",
+    conda:
+        "../../envs/cpu.yaml"
+    shell:
+        "cp {input} docs/figures/ 2> {log}"
