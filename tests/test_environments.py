@@ -197,7 +197,7 @@ def test_citation():
 
 def test_readme_and_ci_run_the_same_commands():
     readme = (ROOT / "README.md").read_text()
-    reproduce, test = "pip install -c envs/pins.txt -e . && snakemake --cores", "pip install -c envs/pins.txt -e '.[test]' && pytest"
+    reproduce, test = "pip install -c envs/pins.txt -e . && snakemake --cores all", "pip install -c envs/pins.txt -e '.[test]' && pytest"
     for command in (reproduce, test):
         assert re.search(rf"^{re.escape(command)}( *#.*)?$", readme, re.MULTILINE), command
     assert f'"{test}"\n' in (ROOT / ".ci/run").read_text()
