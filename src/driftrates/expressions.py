@@ -100,18 +100,6 @@ def evaluate(text: str, names: Mapping[str, Any], xp: Any) -> Any:
     )
 
 
-def to_c(text: str, names: Mapping[str, str], literal: Callable[[float], str]) -> str:
-    """C text of the expression; ``names`` maps its names to C text, ``literal`` writes a number in the wanted type."""
-    symbol = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-
-    def apply(op: str, *args: str) -> str:
-        if op in symbol:
-            return f"({args[0]} {symbol[op]} {args[1]})"
-        return f"(-{args[0]})" if op == "neg" else f"{op}({args[0]})"
-
-    return fold(text, lambda leaf: names[leaf] if isinstance(leaf, str) else literal(leaf), apply)
-
-
 def names_in(text: str) -> set[str]:
     """Free names of ``text`` (functions not counted)."""
     return {n.id for n in ast.walk(parse(text)) if isinstance(n, ast.Name)} - set(FUNCTIONS)

@@ -110,8 +110,10 @@ def test_the_ledger_holds_every_statement_with_its_control(smoke):
         for known in ledger.statements(chapter):
             assert (table["id"].str.split("/").str[0] == known).any(), known
     assert set(table["control"]) <= {"caught", "MISSED"}
-    # Identities need no statistics: they hold, and their broken forms fail, at any size.
-    identities = table[(table["kind"] == "identity") & ~table["id"].str.startswith(("X6", "L5.7"))]
-    assert (identities["verdict"] == "holds").all(), identities[identities["verdict"] != "holds"]
-    assert (identities["control"] == "caught").all(), identities[identities["control"] != "caught"]
-    assert not (table["verdict"] == "violated")[table["kind"] == "inequality"].any(), table[table["verdict"] == "violated"]
+    # These need no statistics and no long horizon: they hold, and their broken forms fail, at any size.
+    exact = table[(table["kind"] == "identity") & ~table["id"].str.startswith(("R4.8", "X6", "A5.6"))]
+    assert len(exact) > 30
+    assert (exact["verdict"] == "holds").all(), exact[exact["verdict"] != "holds"]
+    assert (exact["control"] == "caught").all(), exact[exact["control"] != "caught"]
+    bounds = table[(table["kind"] == "inequality") & ~table["id"].str.startswith("X6")]
+    assert not bounds["verdict"].isin(["violated", "undecided"]).any(), bounds[bounds["verdict"].isin(["violated", "undecided"])]

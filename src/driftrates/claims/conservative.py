@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from driftrates import kernels, quadrature, rates
-from driftrates.claims.ledger import Assumption, Evidence, Identity, Inequality, Rate, statement
+from driftrates.claims.ledger import Assumption, Construction, Evidence, Identity, Inequality, Rate, statement
 from driftrates.fields import DriftField, SmoothedDensity
 from driftrates.targets import GaussianMixture
 
@@ -176,6 +176,16 @@ def rate(data: Data) -> Iterator[Evidence]:
                 control=tuple(float(v) for v in r.sel(carrier="late_self_interaction", path="fixed")["percentile"]),
                 cases=r.sizes["n_particles"],
             )
+        n, h = r["n_particles"].values, r["optimal_bandwidth"].values
+        dense, sparse = (n * width**d / np.log(n) for width in (h, n ** (-1 / d)))
+        yield Construction(
+            case=f"occupancy, d={d}",
+            quantity="growth of N h*^d / log N from the least to the largest N; control: h = N^(-1/d)",
+            effect=[dense[-1] / dense[0]],
+            control=[sparse[-1] / sparse[0]],
+            threshold=1.0,
+        )
+    yield from growth_rates(data["growth"], ("kernel_scale",), "window", 0.1, quantity="lipschitz", halved=True)
 
 
 @statement(_CHAPTER, "R4.6", "W_2^2(mu_N, mu_N^+) <= eta^2 D_N for one step, and in the mean at a uniform random time", "Remark 4.6")
@@ -203,25 +213,28 @@ def one_step(data: Data) -> Iterator[Evidence]:
         )
 
 
-def growth_rates(growth: xr.Dataset, regimes: tuple[str, ...], region: str, tolerance: float) -> Iterator[Evidence]:
-    """Growth exponents of L1 + L2 of the constructions of some regimes, over one region of points."""
+def growth_rates(
+    growth: xr.Dataset, regimes: tuple[str, ...], region: str, tolerance: float, *, quantity: str = "sum_constant", halved: bool = False
+) -> Iterator[Evidence]:
+    """Growth exponents of L1 + L2 (or ``quantity``; ``halved``: half as fast) of some regimes, over one region of points."""
+    name = "Lip(b)" if halved else "L1 + L2"
     for label in growth["construction"].values:
         row = growth.sel(construction=label)
         if str(row["regime"].item()) not in regimes:
             continue
-        beta, low, high = (float(row[f"sum_constant_beta{end}"].sel(region=region)) for end in ("", "_low", "_high"))
+        beta, low, high = (float(row[f"{quantity}_beta{end}"].sel(region=region)) for end in ("", "_low", "_high"))
         differs = abs(growth["expected"] - row["expected"]) > 2 * tolerance + 0.5
         akin = differs & growth["regime"].isin(regimes)
         other = growth.isel(construction=int(np.flatnonzero(akin if akin.any() else differs)[0]))
         elsewhere = region if akin.any() else "window"
         yield Rate(
-            case=str(label),
-            quantity=f"growth exponent beta of L1 + L2 over '{region}', granted {tolerance}; control: {str(other['construction'].item())}",
+            case=f"{name}, {label}" if halved else str(label),
+            quantity=f"growth exponent of {name} over '{region}', granted {tolerance}; control: {str(other['construction'].item())}",
             slope=beta,
             low=low,
             high=high,
-            predicted=float(row["expected"]),
-            control=tuple(float(other[f"sum_constant_beta_{end}"].sel(region=elsewhere)) for end in ("low", "high")),
+            predicted=float(row["expected"]) / (2 if halved else 1),
+            control=tuple(float(other[f"{quantity}_beta_{end}"].sel(region=elsewhere)) for end in ("low", "high")),
             cases=int(np.isfinite(row["bandwidth"]).sum()),
             upper_bound=False,
             tolerance=tolerance,

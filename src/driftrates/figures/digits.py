@@ -47,8 +47,7 @@ def plot(data: Mapping[str, xr.Dataset]) -> Figure:
         _speeds(ax, group)
     handles, labels = bottom[0].get_legend_handles_labels()
     curves.legend(handles, labels, loc="outside lower center", ncols=len(labels))
-    end = [f"$t = {float(ds['snapshot'][-1]):g}$" for ds in (planar[0], pictured[0])]
-    titles = [["start", *(f"{_name(ds)}, {t}" for ds in group)] for group, t in zip((planar, pictured), end, strict=True)]
+    titles = [["start", *(f"{_name(ds)}, $t = {float(ds['snapshot'][-1]):g}$" for ds in group)] for group in (planar, pictured)]
     figures.letter([*top, *middle, *bottom], [*titles[0], *titles[1], *(f"{_components(g[0])} components" for g in (planar, pictured))])
     return figure
 
