@@ -32,17 +32,13 @@ def reciprocal_control(data: Data) -> Iterator[Evidence]:
             control_lhs=kappa,
             control_rhs=(o["self_bound"] / o["n_particles"]).values,
         )
-
-
-@statement(_CHAPTER, "A2.3-uniform", "kappa does not depend on N along h = h(N)", "Assumption 2.3, as used in section 4.3")
-def uniform_control(data: Data) -> Iterator[Evidence]:
     for _, r in select(data, "rates"):
         d = r.attrs["dimension"]
         fit = r.sel(carrier="late_self_interaction")
         shift = predicted_exponent(d)
         low, high = (float(v) - shift for v in fit.sel(path="diagonal")["percentile"])
         yield Rate(
-            case=f"d={d}",
+            case=f"uniform in N, d={d}",
             quantity="exponent in N of the late R_N along h = h(N); control: at fixed h, with the exponent of the diagonal",
             slope=float(fit.sel(path="diagonal")["slope"]) - shift,
             low=low,
