@@ -9,8 +9,12 @@ import numpy as np
 import xarray as xr
 
 from driftrates.claims.conservative import growth_rates, select
-from driftrates.claims.ledger import Construction, Evidence, Identity, Inequality, statement
+from driftrates.claims.ledger import Construction, Evidence, Identity, Inequality, Rate, statement
 from driftrates.entropy import score_difference
+from driftrates.fields import DriftField, SmoothedDensity
+from driftrates.kernels import Gaussian
+from driftrates.quadrature import hessians, operator_norms
+from driftrates.targets import GaussianMixture
 
 Data = Mapping[str, xr.Dataset]
 _CHAPTER = "beyond"
@@ -79,7 +83,7 @@ def _tightness(budget: xr.Dataset) -> xr.DataArray:
 @statement(
     _CHAPTER,
     "X7",
-    "between isolated particles at distance l: L1 = l^4 / (8 h^8), Lip(b) = l^2 / (4 h^4) - 1 / h^2: beta = 8",
+    "L1 grows without bound along anisotropic tails; in a gap l it is l^4 / (8 h^8), Lip(b) = l^2 / (4 h^4) - 1 / h^2: beta = 8",
     "own statement X7",
 )
 def gaps(data: Data) -> Iterator[Evidence]:
@@ -95,6 +99,29 @@ def gaps(data: Data) -> Iterator[Evidence]:
             tolerance=0.02,
         )
     yield from growth_rates(growth, ("gap",), "window", 0.25)
+    isotropic, tilted = (_growth_along_a_ray(np.array([[1.0, c], [c, 1.0]])) for c in (0.0, 0.5))
+    yield Rate(
+        case="tails",
+        quantity="power of the distance with which L1 + L2 grows along a normal of the hull, anisotropic target; control: isotropic target",
+        slope=tilted,
+        low=tilted,
+        high=tilted,
+        predicted=1.0,
+        control=(isotropic, isotropic),
+        cases=4,
+        upper_bound=False,
+        tolerance=0.05,
+    )
+
+
+def _growth_along_a_ray(covariance: np.ndarray) -> float:
+    """Exponent of the two Hessian norms together along a ray normal to an edge of the hull of three particles, off its middle."""
+    h, cloud = 0.5, np.array([[-0.5, 0.0], [0.5, 0.0], [0.0, -1.0]])
+    density = GaussianMixture(np.ones(1), np.zeros((1, 2)), covariance[None]).smoothed(h)
+    field = DriftField("conservative", SmoothedDensity(density, h), Gaussian(), h)
+    distance = np.geomspace(128.0, 1024.0, 4)
+    parts = hessians(field, np.stack([np.full(4, 0.15), distance], axis=1), cloud)
+    return float(np.polyfit(np.log(distance), np.log(operator_norms(parts.stein) + operator_norms(parts.speed)), 1)[0])
 
 
 @statement(
