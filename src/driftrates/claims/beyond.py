@@ -141,13 +141,12 @@ def not_a_gradient_flow(data: Data) -> Iterator[Evidence]:
         n, h = int(o["n_particles"].min()), float(o["bandwidth"][0])
         cloud = o[f"cloud_{n}"].isel(bandwidth=0, replicate=0, snapshot=0).values.astype(float)
         jacobian = _jacobian(experiment, h, seed, cloud)
-        d = cloud.shape[1]
         frozen = _frozen_jacobian(experiment, h, seed, cloud)
         yield Construction(
             case=name,
             quantity="|J - J^T| / |J| of (b(x_1; X), ..., b(x_N; X)) by complex steps; control: the frozen field at each particle",
             effect=[np.linalg.norm(jacobian - jacobian.T) / np.linalg.norm(jacobian)],
-            control=[np.linalg.norm(frozen - frozen.swapaxes(1, 2)) / np.linalg.norm(frozen) if d > 1 else 0.0],
+            control=[np.linalg.norm(frozen - frozen.swapaxes(1, 2)) / np.linalg.norm(frozen)],
             threshold=1e-6,
         )
 
