@@ -5,6 +5,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/outline.smk"
 include: "workflow/rules/simulate.smk"
 include: "workflow/rules/kernels.smk"
 include: "workflow/rules/fields.smk"

@@ -16,6 +16,8 @@ from driftrates.sums import cuda
 from driftrates.targets import mixture_from_config
 
 SCALES = ("smoke", "paper", "full")
+FIELDS: dict[str, tuple[tuple[str, bool], ...]] = {"occupancy": ()}
+"""(field, leave_one_out) for which a measurement is defined; () for all; the conservative field with the full KDE where none is given."""
 
 
 def resolve(raw: Mapping[str, Any], schema: Mapping[str, Any], *, check_device: bool = True) -> dict[str, Any]:
@@ -194,10 +196,11 @@ def _check_experiment(path: tuple, experiment: Mapping[str, Any], seed: int) -> 
 
 
 def _check_measurements(path: tuple, experiment: Mapping[str, Any]) -> None:
-    conservative = experiment["field"] == "conservative" and not experiment["leave_one_out"]
     for measurement in experiment["measure"]:
-        if measurement != "occupancy" and not conservative:
-            raise _error(path, f"{measurement} is defined for field: conservative with leave_one_out: false only")
+        fields = FIELDS.get(measurement, (("conservative", False),))
+        if fields and (experiment["field"], experiment["leave_one_out"]) not in fields:
+            allowed = " or ".join(f"field: {name} with leave_one_out: {str(left_out).lower()}" for name, left_out in fields)
+            raise _error(path, f"{measurement} is defined for {allowed} only")
         if measurement in ("entropy", "rates") and not experiment["entropy"]:
             raise _error(path, f"{measurement} needs entropy: true in the same experiment")
     if "entropy" in experiment["measure"] and experiment["replicates"] < 2:

@@ -22,9 +22,9 @@ for table, entry in TABLES.items():
         conda:
             "../../envs/cpu.yaml"
         params:
-            table=table,
+            function=f"driftrates.tables.{entry['module']}:{table}",
             names=entry["data"],
-            digest=stage_digest("write_table", f"driftrates.tables:{table}"),
+            digest=stage_digest("write_table", f"driftrates.tables.{entry['module']}:{table}"),
         script:
             "../scripts/write_table.py"
 

@@ -6,9 +6,8 @@ from driftrates import store
 
 
 def main(snakemake):
-    tables = importlib.import_module("driftrates.tables")
-    make = getattr(tables, snakemake.params.table)
-    store.write_table(make(read_data(snakemake)), snakemake.output)
+    module, name = snakemake.params.function.split(":")
+    store.write_table(getattr(importlib.import_module(module), name)(read_data(snakemake)), snakemake.output)
 
 
 run(main, snakemake)  # noqa: F821

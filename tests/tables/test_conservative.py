@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from driftrates import growth, occupancy, quadrature, rates, simulate, store, tables
+from driftrates import growth, occupancy, quadrature, rates, simulate, store
+from driftrates.tables import conservative as tables
 
 
 def experiment(**changes):

@@ -1,4 +1,4 @@
-"""Tables of the companion: Datasets in, one DataFrame out, a column per printed column."""
+"""Tables of the kernels and of the conservative method."""
 
 from __future__ import annotations
 
@@ -94,11 +94,11 @@ def constants(data: Mapping[str, xr.Dataset]) -> pd.DataFrame:
                             "h": round(bandwidth, 4),
                             "N": n,
                             "region": region,
-                            "L1": _rounded(last["stein_constant"]),
-                            "L2": _rounded(last["speed_constant"]),
-                            "Lip(b)": _rounded(last["lipschitz"]),
-                            "gap / bound (16)": _rounded(worst[0]),
-                            "gap / bound (17)": _rounded(worst[1]),
+                            "L1": rounded(last["stein_constant"]),
+                            "L2": rounded(last["speed_constant"]),
+                            "Lip(b)": rounded(last["lipschitz"]),
+                            "gap / bound (16)": rounded(worst[0]),
+                            "gap / bound (17)": rounded(worst[1]),
                         }
                     )
     return pd.DataFrame(rows)
@@ -117,15 +117,15 @@ def occupancy_failures(data: Mapping[str, xr.Dataset]) -> pd.DataFrame:
                 "law": law.replace("_", " "),
                 "d": int(d),
                 "N": int(cell["n_particles"]),
-                "N h^d / log N": _rounded(cell["occupancy_ratio"]),
-                "h": _rounded(cell["bandwidth"]),
-                "lambda": _rounded(cell["occupation"]),
+                "N h^d / log N": rounded(cell["occupancy_ratio"]),
+                "h": rounded(cell["bandwidth"]),
+                "lambda": rounded(cell["occupation"]),
                 "trials": int(cell["trials"]),
                 "failures": int(cell["failures"]),
-                "frequency": _rounded(cell["frequency"]),
+                "frequency": rounded(cell["frequency"]),
                 "interval": f"[{low:.2g}, {high:.2g}]",
-                "N exp(-lambda/8)": _rounded(bound),
-                "exact union bound": _rounded(cell["union_bound"]),
+                "N exp(-lambda/8)": rounded(bound),
+                "exact union bound": rounded(cell["union_bound"]),
                 "verdict": "vacuous" if bound >= 1 else "violated" if low > bound else "undecided" if high > bound else "holds",
             }
         )
@@ -158,5 +158,5 @@ def _interval(ends: list[float]) -> str:
     return f"[{ends[0]:.3f}, {ends[1]:.3f}]" if np.isfinite(ends).all() else "none"
 
 
-def _rounded(value: xr.DataArray | float) -> float:
+def rounded(value: xr.DataArray | float) -> float:
     return float(f"{float(value):.3g}")

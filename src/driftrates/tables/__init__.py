@@ -1,0 +1,1 @@
+"""Tables of the companion: Datasets in, one DataFrame out, a column per printed column."""
