@@ -369,7 +369,7 @@ X = np.zeros((2, 3, 2))
         (X, X, [1.0, 1.0, 1.0], ("k",), {}, "one per replicate"),
         (X, X, [1.0, 0.0], ("k",), {}, "h must be a positive number"),
         (X, X, 1.0, ("laplacian",), {}, "unknown term 'laplacian'; known: companion, k, kz"),
-        (X, X, 1.0, ("k",), {"engine": "gpu"}, "unknown engine 'gpu'; known: reference, cpu, cuda"),
+        (X, X, 1.0, ("k",), {"engine": "gpu"}, "unknown engine 'gpu'; known: reference, cpu, line, nufft, cuda"),
     ],
 )
 def test_bad_input_is_refused(x, y, h, terms, options, message):

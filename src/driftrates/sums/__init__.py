@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from driftrates.kernels import Kernel
+from driftrates.sums import cpu, dispatch, line, nufft, reference
 from driftrates.sums.program import TERMS, Program, compile_terms
 
 __all__ = ["TERMS", "Sums", "engine_for", "kernel_sums"]
@@ -33,19 +34,20 @@ class Sums(NamedTuple):
     terms: dict[str, Any]
 
 
+ENGINES = ("reference", "cpu", "line", "nufft", "cuda")
+
+
 def engine_for(x: Any, name: str | None = None) -> Any:
-    """The engine module for array ``x``: the named one (``reference``, ``cpu``, ``cuda``) or the fastest for its device."""
+    """The engine module of that name, or the direct one for the device of array ``x``. Raises ``ValueError`` for an unknown name."""
     if name is None:
         name = "cpu" if isinstance(x, np.ndarray) else "cuda"
-    if name == "reference":
-        from driftrates.sums import reference as engine
-    elif name == "cpu":
-        from driftrates.sums import cpu as engine
-    elif name == "cuda":
-        from driftrates.sums import cuda as engine
-    else:
-        raise ValueError(f"unknown engine {name!r}; known: reference, cpu, cuda")
-    return engine
+    if name not in ENGINES:
+        raise ValueError(f"unknown engine {name!r}; known: {', '.join(ENGINES)}")
+    if name == "cuda":
+        from driftrates.sums import cuda
+
+        return cuda
+    return {"reference": reference, "cpu": cpu, "line": line, "nufft": nufft}[name]
 
 
 def kernel_sums(
@@ -57,11 +59,14 @@ def kernel_sums(
     *,
     exclude_self: bool = False,
     engine: str | None = None,
+    rtol: float | None = None,
 ) -> Sums:
     """Sums over the sources y at the points x.
 
     x (R, n, d) and y (R, m, d) or (1, m, d), both float64 or both float32, NumPy or CuPy; h (float > 0, or (R,));
     ``exclude_self`` drops j = i exactly and needs n = m >= 2. Results keep dtype and device of x.
+    ``engine``: its name, or None for the one that `dispatch.choose` predicts to be the fastest. ``rtol`` (1e-13 to 1): relative
+    accuracy asked of the sums, or None for rounding accuracy.
     Raises ``ValueError`` for shapes, dtypes, bandwidths or terms outside these ranges.
     """
     if x.ndim != 3 or y.ndim != 3 or x.shape[2] != y.shape[2] or y.shape[0] not in (1, x.shape[0]) or y.shape[1] == 0:
@@ -76,13 +81,14 @@ def kernel_sums(
     if width.shape not in ((), (x.shape[0],)) or not (np.isfinite(width).all() and (width > 0).all()):
         raise ValueError(f"h must be a positive number or one per replicate, not {h!r}")
 
-    module = engine_for(x, engine)
     program = compile_terms(kernel, x.shape[2], terms, exclude_self)
-    xp = module.namespace()
+    xp = engine_for(x, engine).namespace()
     scale = xp.asarray(1.0 / width, dtype=x.dtype).reshape(-1, 1, 1)
     xs, ys = x * scale, y * scale
     shift = xp.zeros(x.shape[:2], dtype=x.dtype)
-    columns = module.accumulate(program, xs, ys, shift)
+    module = engine_for(x, engine or dispatch.choose(program, xs, ys, rtol))
+    options = {"rtol": rtol} if module is nufft and rtol is not None else {}
+    columns = module.accumulate(program, xs, ys, shift, **options)
     _recompute_underflown(module, program, kernel, xs, ys, columns, shift)
     return Sums(-shift, {t: _take(columns, program.slots[t]) for t in terms})
 

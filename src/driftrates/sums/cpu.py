@@ -40,6 +40,11 @@ def set_threads(n: int) -> None:
     _pool.cache_clear()
 
 
+def threads() -> int:
+    """Threads in use."""
+    return _threads
+
+
 @lru_cache(maxsize=1)
 def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_threads, thread_name_prefix="kernel-sums")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
+from driftrates import expressions
 from driftrates.kernels import Kernel
 
 TERMS = ("companion", "k", "kz", "gz", "gzz", "lap")
@@ -75,3 +76,33 @@ def compile_terms(kernel: Kernel, d: int, terms: tuple[str, ...], exclude_self: 
             row += d if column.vector else 1
         layout[term] = (columns[column], d if column.vector else 1, column.vector)
     return Program(d, kernel.exponent, tuple(columns), tuple(kernel.parameters.items()), exclude_self, tuple(layout.items()))
+
+
+@cache
+def polynomials(program: Program) -> tuple[dict[int, float], ...]:
+    """Weight of every column as a Laurent polynomial of s, {power: coefficient}. Raises ``ValueError`` where one is none."""
+    names = {"s": {1: 1.0}, "s2": {2: 1.0}, "rs": {-1: 1.0}, **{name: {0: value} for name, value in program.constants.items()}}
+    out = []
+    for column in program.columns:
+        powers = expressions.fold(column.weight, lambda v: names[v] if isinstance(v, str) else {0: v}, _apply)
+        out.append({k: v for k, v in powers.items() if v} or {0: 0.0})
+    return tuple(out)
+
+
+def _apply(operation: str, *arguments: dict[int, float]) -> dict[int, float]:
+    first, second = arguments[0], arguments[-1]
+    if operation == "neg":
+        return {k: -v for k, v in first.items()}
+    if operation in ("add", "sub"):
+        sign = 1.0 if operation == "add" else -1.0
+        return {k: first.get(k, 0.0) + sign * second.get(k, 0.0) for k in {*first, *second}}
+    if operation == "div" and len(second) == 1:
+        ((power, number),) = second.items()
+        return {k - power: v / number for k, v in first.items()}
+    if operation != "mul":
+        raise ValueError(f"{operation} leaves the Laurent polynomials of s")
+    product: dict[int, float] = {}
+    for k, v in first.items():
+        for j, w in second.items():
+            product[k + j] = product.get(k + j, 0.0) + v * w
+    return product
