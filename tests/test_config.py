@@ -207,6 +207,10 @@ BAD = {
         {P + "kernel__name": "matern32", P + "entropy": False},
         r"plane\.kernel: a mixture smoothed by 'matern32'",
     ),
+    "mixture in the plane under the Laplace kernel": (
+        {P + "kernel__name": "laplace", P + "entropy": False},
+        r"plane\.kernel: a mixture smoothed by 'laplace' has no closed form in d = 2; use the gaussian kernel \(in d = 1 also laplace\)",
+    ),
     "displacement toward a mixture": (
         {P + "field": "displacement", P + "smooth_target": False, P + "entropy": False},
         r"plane\.field: displacement toward a mixture needs smooth_target: true",
@@ -215,6 +219,10 @@ BAD = {
     "measured under another field": (
         {M + "measure": ["observables"]},
         r"moons\.measure: observables is defined for field: conservative",
+    ),
+    "entropy of the full displacement field": (
+        {M + "measure": ["entropy"]},
+        r"moons\.measure: entropy is defined for .* or field: displacement with leave_one_out: true or field: sharp with",
     ),
     "unknown measurement": ({P + "measure": ["entropie"]}, r"plane\.measure\[0\]: 'entropie' is not allowed \(did you mean 'entropy'\?\)"),
     "interval from one replicate": ({P + "measure": ["entropy"], P + "replicates": 1}, r"plane\.replicates: must be at least 2"),
@@ -244,6 +252,16 @@ BAD = {
     "name with a slash": ({"experiments__a/b": SMALL["experiments"]["moons"]}, r"experiments: 'a/b' is no name for this"),
     "seed": ({"seed": -1}, r"seed: -1 is not allowed; allowed: a value >= 0"),
 }
+
+
+@pytest.mark.parametrize("field", ["displacement", "sharp"])
+def test_the_laplace_kernel_smooths_a_mixture_on_the_line(field):
+    line = {P + "target__mixture": {"means": [[0.0]], "standard_deviations": [1.0]}, P + "start__gaussian": {}}
+    raw = {**line, P + "kernel__name": "laplace", P + "field": field, P + "leave_one_out": True, P + "measure": ["entropy"]}
+    known = resolve(changed(**{**raw, P + "replicates": 2}))["experiments"]["plane"]
+    assert known["field"] == field and known["smooth_target"]
+    with pytest.raises(ValueError, match=r"plane\.field: .* toward a mixture needs smooth_target: true and the gaussian kernel \(in d = 1"):
+        resolve(changed(**{**raw, P + "smooth_target": False}))
 
 
 def test_a_bandwidth_may_follow_the_number_of_particles():

@@ -1,6 +1,7 @@
 """The entropy budget: pathwise T3.1, the divergence in extended precision, the volume of the flow map, H_N(0) and R3.2."""
 
 import math
+from functools import partial
 
 import mpmath
 import numpy as np
@@ -8,42 +9,31 @@ import pytest
 from scipy import stats
 
 from driftrates import entropy, flow, kernels, simulate
+from driftrates.targets import GaussianMixture
+from problems import LEAVE_ONE_OUT, gaussian_start, normal, problem
 
 MEANS, WEIGHTS = [[-1.0, 0.0], [1.0, 0.5]], [0.4, 0.6]
 COVARIANCES = [[[0.4, 0.1], [0.1, 0.3]], [[0.3, -0.1], [-0.1, 0.5]]]
 MIXTURE = {"weights": WEIGHTS, "means": MEANS, "covariances": COVARIANCES}
 
 
-def experiment(**changes):
-    return {
-        "name": "budget",
-        "target": {"mixture": MIXTURE},
-        "smooth_target": True,
-        "start": {"gaussian": {"mean": 0.0, "standard_deviation": 1.5}},
-        "field": "conservative",
-        "leave_one_out": False,
-        "kernel": {"name": "gaussian"},
-        "bandwidth": 0.5,
-        "n_particles": [8, 16],
-        "replicates": 6,
-        "times": {"stop": 1.0, "count": 6, "spacing": "linear"},
-        "integrator": {"method": "dormand_prince", "rtol": 1e-9, "atol": 1e-11},
-        "dtype": "float64",
-        "entropy": True,
-        "keep_clouds": 3,
-        **changes,
-    }
+experiment = partial(
+    problem,
+    name="budget",
+    target={"mixture": MIXTURE},
+    replicates=6,
+    times={"stop": 1.0, "count": 6},
+    integrator={"rtol": 1e-9, "atol": 1e-11},
+    entropy=True,
+    keep_clouds=3,
+)
 
 
 CASES = {
     "mixture": experiment(),
     "raw mixture": experiment(smooth_target=False, target={"mixture": {"means": MEANS, "standard_deviations": [0.5, 0.7]}}),
     "line": experiment(target={"mixture": {"means": [[-1.0], [1.2]], "standard_deviations": [0.5, 0.4]}}, bandwidth=[0.4, 0.8]),
-    "five dimensions": experiment(
-        target={"mixture": {"means": [[0.0] * 5], "standard_deviations": [1.0]}},
-        bandwidth=1.0,
-        start={"gaussian": {"mean": 0.0, "standard_deviation": 2.0}},
-    ),
+    "five dimensions": experiment(target=normal(5), bandwidth=1.0, start=gaussian_start(2.0)),
     "data": experiment(target={"data": {"name": "thin_horizontal", "size": 20}}, kernel={"name": "matern52"}, bandwidth=0.6),
     "smoothed laplace": experiment(target={"data": {"name": "two_moons", "size": 20}}, kernel={"name": "smoothed_laplace", "eps": 0.5}),
 }
@@ -223,9 +213,8 @@ def test_initial_entropy_is_the_divergence_of_the_laws(case):
 def test_self_interaction_of_the_gaussian_kernel(d):
     """R3.2: the correction is + d (2 pi)^(-d/2) R_N / (N h^(d+2)), never negative."""
     assert -kernels.Gaussian().laplacian_at_zero(d) == pytest.approx(d * (2 * math.pi) ** (-d / 2), rel=1e-14)
-    target = {"mixture": {"means": [[0.0] * d], "standard_deviations": [1.0]}}
-    times = {"stop": 0.1, "count": 2, "spacing": "linear"}
-    ensemble = simulate.simulate_flow(experiment(target=target, bandwidth=0.7, n_particles=8, replicates=2, times=times), seed=1)
+    times = {"stop": 0.1, "count": 2}
+    ensemble = simulate.simulate_flow(experiment(target=normal(d), bandwidth=0.7, n_particles=8, replicates=2, times=times), seed=1)
     expected = d * (2 * math.pi) ** (-d / 2) / (8 * 0.7 ** (d + 2)) * ensemble["reciprocal_kde"]
     np.testing.assert_allclose(ensemble["self_interaction"], expected, rtol=1e-12)
     assert (ensemble["self_interaction"] > 0).all()
@@ -233,8 +222,170 @@ def test_self_interaction_of_the_gaussian_kernel(d):
     assert (ensemble["self_interaction"] <= bound * (1 + 1e-12)).all(), "X1: a particle sees itself"
 
 
+# leave-one-out fields ---------------------------------------------------------------------------------------------
+
+masked_experiment = partial(experiment, **LEAVE_ONE_OUT, integrator={"rtol": 1e-7, "atol": 1e-9})
+LINE = {"mixture": {"means": [[-1.0], [1.2]], "standard_deviations": [0.5, 0.4]}}
+PLANE = {"data": {"name": "eight_gaussians", "size": 30}}
+MASKED_CASES = {
+    "line": masked_experiment(target=LINE, bandwidth=[0.3, 0.6]),
+    "data": masked_experiment(target=PLANE),
+    "sharp": masked_experiment(field="sharp", target=PLANE, bandwidth=0.8),
+    "gaussian kernel": masked_experiment(kernel={"name": "gaussian"}),
+}
+
+
+@pytest.fixture(scope="module", params=list(MASKED_CASES))
+def masked(request):
+    spec = MASKED_CASES[request.param]
+    ensemble = simulate.simulate_flow(spec, seed=11)
+    return spec, ensemble, entropy.measure_entropy(ensemble, particles=5, samples=64)
+
+
+def test_masked_identity_and_what_breaks_it(masked):
+    """T6.3: no self-interaction; adding the full field's, or taking the full field, fails by far."""
+    _, ensemble, measured = masked
+    assert (measured["path_residual"] < 1e-6).all() and (measured["divergence_residual"] < 1e-12).all()
+    assert (measured["divergence_residual_full"] < 1e-12).all()
+    for suffix in ("_with_self", "_full_field"):
+        assert (measured[f"path_residual{suffix}"] > 1e-2).all(), suffix
+        assert (measured[f"divergence_residual{suffix}"] > 1e-2).all(), suffix
+    assert (measured["self_interaction"] == 0).all() and (measured["full_self_interaction"] > 0).all()
+    assert not {"path_residual_without_self", "divergence_residual_without_self"} & set(measured)
+    own = ensemble["full_self_interaction"].cumulative_integrate("time")
+    np.testing.assert_allclose(measured["path_residual_with_self"], own.isel(time=-1), atol=1e-5)
+    alike = ensemble.assign(full_stein_drift=ensemble["stein_drift"], full_self_interaction=0 * ensemble["full_self_interaction"])
+    again = entropy.measure_entropy(alike, particles=1, samples=8)
+    for suffix in ("_with_self", "_full_field"):
+        np.testing.assert_array_equal(again[f"path_residual{suffix}"], measured["path_residual"])
+    for name, variable in measured.variables.items():
+        assert variable.attrs["long_name"] and variable.attrs["units"], name
+        assert np.isfinite(variable).all(), name
+
+
+def test_hidden_term_is_the_full_fields_self_interaction(masked):
+    """d K(0) R_N / (N h^d), with R_N from the full KDE, for the displacement field."""
+    spec, ensemble, measured = masked
+    np.testing.assert_array_equal(measured["hidden_term"], measured["full_self_interaction"])
+    np.testing.assert_array_equal(measured["hidden_term_median"], ensemble["full_self_interaction"].median("replicate"))
+    if spec["field"] == "displacement":
+        d = ensemble.sizes["component"]
+        scale = d * kernels.make(**spec["kernel"]).value(0.0, 1.0, d) / (ensemble["n_particles"] * ensemble["bandwidth"] ** d)
+        np.testing.assert_allclose(measured["hidden_term"], measured["full_reciprocal_kde"] * scale, rtol=1e-12)
+    assert measured["hidden_term"].dims == measured["stein_drift"].dims == ("bandwidth", "n_particles", "time")
+
+
+def test_masked_slow_velocity_is_the_fast_one():
+    for spec in MASKED_CASES.values():
+        h = float(np.atleast_1d(spec["bandwidth"])[0])
+        d = simulate.make_target(spec["target"], seed=11).dimension
+        cloud = simulate.initial_clouds(spec, 9, d, seed=11)[0]
+        for left_out in (True, False):
+            changed = {**spec, "leave_one_out": left_out}
+            fast = simulate.build_field(changed, h, seed=11).at_particles(cloud[None]).velocity[0]
+            slow = np.array([entropy.slow_velocity(changed, h, 11, cloud.astype(complex), i) for i in range(9)])
+            assert (slow.imag == 0).all()
+            np.testing.assert_allclose(slow.real, fast, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("left_out", [True, False])
+def test_masked_divergence_against_differences_with_forty_digits(left_out):
+    """The displacement of N = 4 particles toward points in the plane, each moved as a point and as an atom."""
+    h, n, target = 0.5, 4, PLANE
+    spec = {**MASKED_CASES["data"], "leave_one_out": left_out}
+    cloud, points = simulate.initial_clouds(spec, n, 2, seed=11)[0], simulate.make_target(target, seed=11).points
+    with mpmath.workdps(40):
+        width, e = mpmath.mpf(h), mpmath.mpf("1e-12")
+
+        def shift(x, sources):
+            mass, total = mpmath.mpf(0), [mpmath.mpf(0)] * 2
+            for y in sources:
+                z = [mpmath.mpf(b) - a for a, b in zip(x, y, strict=True)]
+                weight = mpmath.exp(-mpmath.sqrt(z[0] ** 2 + z[1] ** 2) / width)
+                mass, total = mass + weight, [t + weight * c for t, c in zip(total, z, strict=True)]
+            return [t / mass for t in total]
+
+        data = [[float(c) for c in y] for y in points]
+        for i in range(n):
+            total = 0
+            for k in range(2):
+                ends = []
+                for sign in (1, -1):
+                    moved = [[mpmath.mpf(float(c)) for c in row] for row in cloud]
+                    moved[i][k] += sign * e
+                    others = [row for j, row in enumerate(moved) if j != i or not left_out]
+                    ends.append(shift(moved[i], data)[k] - shift(moved[i], others)[k])
+                total += (ends[0] - ends[1]) / (2 * e)
+            assert entropy.particle_divergence(spec, h, 11, cloud, i) == pytest.approx(float(total), rel=1e-12)
+
+
+@pytest.mark.parametrize("case", ["line", "data"])
+def test_masked_divergence_is_the_log_volume_of_the_flow_map(case):
+    """As for the conservative field; the displacement is Lipschitz, so that its flow has a volume almost everywhere."""
+    spec = {**MASKED_CASES[case], "n_particles": 4, "replicates": 1, "bandwidth": 0.6}
+    spec["integrator"] = {"method": "dormand_prince", "rtol": 1e-9, "atol": 1e-11}
+    ensemble = simulate.simulate_flow(spec, seed=11)
+    start, field, e = ensemble["cloud_4"].values[0, 0, 0], simulate.build_field(spec, 0.6, seed=11), 1e-4
+    m = start.size
+    shifts = e * np.concatenate([np.eye(m), -np.eye(m)]).reshape(2 * m, *start.shape)
+
+    def rhs(t, x, replicates):
+        return field.at_particles(x).velocity, np.zeros((len(x), 0))
+
+    times = ensemble["time"].values
+    for k, (state, _, _) in enumerate(flow.integrate(rhs, start + shifts, times, flow.DormandPrince(1e-9, 1e-11))):
+        sign, volume = np.linalg.slogdet((state.x[:m] - state.x[m:]).reshape(m, m) / (2 * e))
+        assert sign == 1
+        assert volume == pytest.approx(4 * ensemble["integrated_divergence"].values[0, 0, 0, k], abs=1e-3)
+    assert abs(volume) > 0.3
+
+
+def test_sharp_stein_drift_is_the_integral_over_the_line():
+    """S# = int q# T_pi# v = int q# v.g (59) by a fine grid, from points of q#; and its gap to S_loo."""
+    spec = {**MASKED_CASES["line"], "bandwidth": 0.6, "n_particles": 8, "times": {"stop": 0.5, "count": 2, "spacing": "linear"}}
+    ensemble = simulate.simulate_flow({**spec, "keep_clouds": 2, "replicates": 2}, seed=11)
+    measured = entropy.measure_entropy(ensemble, particles=1, samples=4096)
+    field, h, x = simulate.build_field(spec, 0.6, seed=11), 0.6, np.linspace(-20, 20, 80001)
+    found = []
+    for cloud in ensemble["cloud_8"].values[0, :, -1]:
+        distance = np.abs(x[:, None] - cloud[:, 0])
+        q = ((distance + h) * np.exp(-distance / h)).mean(1) / (4 * h**2)
+        assert np.trapezoid(q, x) == pytest.approx(1, abs=1e-6)
+        value = field.at(x[None, :, None], cloud[None], divergence=True)
+        _, score = simulate.reference(field, x[None, :, None], value.target)
+        found.append(np.trapezoid(q * (value.divergence + (score * value.velocity).sum(-1))[0], x))
+    assert float(measured["sharp_stein"][0, 0, -1]) == pytest.approx(np.mean(found), rel=0.05)
+    gap = np.abs(ensemble["stein_drift"].values[0, 0, :, -1] - found).mean()
+    assert float(measured["stein_gap"][0, 0, -1]) == pytest.approx(gap, rel=0.05)
+
+
+@pytest.mark.parametrize("d", [1, 3])
+def test_initial_divergence_of_any_density(d):
+    """Against the closed form between Gaussians: quadrature in d = 1, scrambled Sobol points with their error otherwise."""
+    start = GaussianMixture([1.0], [[0.3] * d], [[1.5**2] * d])
+    target = GaussianMixture([1.0], [[-0.2] * d], [[1.1**2] * d])
+    found = entropy.initial_divergence(start, target.log_density, seed=1)
+    exact = d * (math.log(1.1 / 1.5) + (1.5**2 + 0.5**2) / (2 * 1.1**2) - 0.5)
+    if d == 1:
+        assert found.value == pytest.approx(exact, rel=1e-10) and found.standard_error < 1e-8
+    else:
+        assert 0 < found.standard_error < 1e-2 * exact and abs(found.value - exact) < 5 * found.standard_error
+    with pytest.raises(ValueError, match="one Gaussian with independent axes"):
+        entropy.initial_divergence(GaussianMixture([1, 1], [[0.0] * d, [1.0] * d], [1.0, 1.0]), target.log_density, seed=1)
+
+
+def test_masked_initial_entropy_is_the_divergence_from_the_sharp_target():
+    times = {"stop": 1e-3, "count": 2, "spacing": "linear"}
+    for case in ("line", "data"):
+        spec = {**MASKED_CASES[case], "replicates": 300, "n_particles": 64, "times": times, "keep_clouds": 1}
+        measured = entropy.measure_entropy(simulate.simulate_flow(spec, seed=3), particles=1, samples=8, confidence=0.999)
+        for b in range(measured.sizes["bandwidth"]):
+            low, high = (float(measured[name][b, 0, 0]) for name in ("entropy_low", "entropy_high"))
+            assert low < float(measured["initial_kl"][b]) < high and high - low < 0.05
+
+
 def test_other_ensembles_are_refused():
-    times = {"stop": 0.01, "count": 2, "spacing": "linear"}
+    times = {"stop": 0.01, "count": 2}
     for changes in ({"field": "displacement"}, {"leave_one_out": True}, {"entropy": False}):
         ensemble = simulate.simulate_flow(experiment(n_particles=4, times=times, **changes), seed=1)
         with pytest.raises(ValueError, match="experiment 'budget': the entropy budget needs field: conservative"):

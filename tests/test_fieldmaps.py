@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy import integrate
 from driftrates import fieldmaps, kernels, simulate
 from driftrates.fields import DriftField, SmoothedDensity, SmoothedPoints
 from driftrates.targets import GaussianMixture
+from problems import gaussian_start, problem
 
 H = 0.6
 CENTRE, RADIUS = np.array([0.3, 0.2]), 0.8
@@ -107,26 +109,16 @@ def test_the_displacement_field_may_descend():
 # the Dataset ------------------------------------------------------------------------------------------------------
 
 
-def experiment(**changes):
-    return {
-        "name": "map",
-        "target": {"data": {"name": "thin_horizontal", "size": 16}},
-        "smooth_target": True,
-        "start": {"data": {"name": "thin_vertical"}},
-        "start_label": "map",
-        "field": "conservative",
-        "leave_one_out": False,
-        "kernel": {"name": "gaussian"},
-        "bandwidth": 0.5,
-        "n_particles": 12,
-        "replicates": 2,
-        "times": {"stop": 0.2, "count": 3, "spacing": "linear"},
-        "integrator": {"method": "euler", "step": 0.05},
-        "dtype": "float64",
-        "entropy": False,
-        "keep_clouds": 2,
-        **changes,
-    }
+experiment = partial(
+    problem,
+    name="map",
+    target={"data": {"name": "thin_horizontal", "size": 16}},
+    start={"data": {"name": "thin_vertical"}},
+    n_particles=12,
+    replicates=2,
+    times={"stop": 0.2, "count": 3},
+    integrator={"method": "euler", "step": 0.05},
+)
 
 
 @pytest.fixture(scope="module")
@@ -135,9 +127,7 @@ def flows():
         "straight": experiment(),
         "turning": experiment(field="displacement", kernel={"name": "laplace"}),
         "single": experiment(field="displacement", kernel={"name": "laplace"}, dtype="float32"),
-        "toward_digits": experiment(
-            target={"data": {"name": "digits", "size": 20, "components": 3}}, start={"gaussian": {"mean": 0.0, "standard_deviation": 1.0}}
-        ),
+        "toward_digits": experiment(target={"data": {"name": "digits", "size": 20, "components": 3}}, start=gaussian_start(1.0)),
     }
     return {name: simulate.simulate_flow(spec, seed=5) for name, spec in variants.items()}
 

@@ -268,6 +268,14 @@ def test_gaussian_identity(leave_one_out):
             np.testing.assert_allclose(sharp.total_divergence, score.total_divergence, rtol=1e-9)
 
 
+def test_scale_of_a_closed_form_target():
+    """alpha = h^2 where the kernel is Gaussian; no scale is known otherwise."""
+    x = cloud(1, 2, 4, 2)
+    assert (SmoothedDensity(mixture(2), H).scale(x) == np.full((2, 4), H**2)).all()
+    with pytest.raises(ValueError, match="no scale"):
+        SmoothedDensity(mixture(2), None).scale(x)
+
+
 @pytest.mark.parametrize("leave_one_out", [False, True])
 @pytest.mark.parametrize("kernel", ALL, ids=KERNELS)
 def test_mean_shift_is_the_scaled_sharp_score(kernel, leave_one_out):

@@ -11,6 +11,7 @@ from driftrates import kernels, observables
 from driftrates.fields import DriftField, SmoothedDensity, SmoothedPoints
 from driftrates.observables import fisher, hull_membership, measure_observables, particle_means
 from driftrates.targets import GaussianMixture
+from problems import normal, problem
 
 H = 0.35
 
@@ -244,14 +245,7 @@ def test_other_fields_are_refused():
 
 def make_ensemble(d=1, sizes=(6, 12), bandwidths=(0.4, 0.6), replicates=3, snapshots=4):
     rng = np.random.default_rng(2)
-    experiment = {
-        "target": {"mixture": {"means": [[0.0] * d], "standard_deviations": [1.0]}},
-        "field": "conservative",
-        "kernel": {"name": "gaussian"},
-        "smooth_target": True,
-        "leave_one_out": False,
-        "dtype": "float32",
-    }
+    experiment = problem(target=normal(d), dtype="float32")
     shape = (len(bandwidths), replicates, snapshots)
     clouds = {
         f"cloud_{n}": (

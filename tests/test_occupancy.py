@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,30 +10,22 @@ import xarray as xr
 from scipy.spatial.distance import cdist, pdist
 
 from driftrates import kernels, occupancy, simulate
+from problems import normal, problem
 
 UNIFORM_START = {"data": {"name": "uniform", "dimension": 2, "low": -0.5, "high": 0.5}}
-COARSE = {"method": "dormand_prince", "rtol": 1e-5, "atol": 1e-6}
+COARSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
-def experiment(**changes):
-    base = {
-        "name": "occupancy_test",
-        "target": {"mixture": {"means": [[0.0, 0.0]], "standard_deviations": [1.0]}},
-        "smooth_target": True,
-        "start": {"gaussian": {"mean": 0.0, "standard_deviation": 1.5}},
-        "field": "conservative",
-        "leave_one_out": False,
-        "kernel": {"name": "gaussian"},
-        "bandwidth": [0.3, 0.6],
-        "n_particles": [32, 64],
-        "replicates": 3,
-        "times": {"stop": 1.0, "count": 11, "spacing": "linear"},
-        "integrator": {"method": "dormand_prince", "rtol": 1e-7, "atol": 1e-9},
-        "dtype": "float64",
-        "entropy": False,
-        "keep_clouds": 4,
-    }
-    return {**base, **changes}
+experiment = partial(
+    problem,
+    name="occupancy_test",
+    bandwidth=[0.3, 0.6],
+    n_particles=[32, 64],
+    replicates=3,
+    times={"stop": 1.0, "count": 11},
+    integrator={"rtol": 1e-7, "atol": 1e-9},
+    keep_clouds=4,
+)
 
 
 def labelled(ds):
@@ -223,8 +216,7 @@ def test_the_sandwich_of_l57_and_its_broken_half(propagation):
 def test_distortion_against_a_straight_line_flow():
     # With one particle-pair far apart (no interaction) each x_i decays towards the Gaussian target: b = -x/(1 + h^2), Lam = t/(1 + h^2).
     far = {"data": {"name": "uniform", "dimension": 1, "low": 5000.0, "high": 10000.0}}
-    target = {"mixture": {"means": [[0.0]], "standard_deviations": [1.0]}}
-    spec = experiment(start=far, target=target, bandwidth=0.1, n_particles=4, replicates=2)
+    spec = experiment(start=far, target=normal(1), bandwidth=0.1, n_particles=4, replicates=2)
     p = occupancy.measure_propagation(spec, seed=2)
     expected = p.time.values / (1 + 0.1**2)
     for values in (p.distortion.values, -p.least_log_separation.values, -p.largest_log_separation.values):
@@ -269,7 +261,7 @@ def test_data_targets_and_single_precision_experiments_are_measured_in_float64()
         n_particles=8,
         replicates=1,
         bandwidth=0.5,
-        times={"stop": 0.2, "count": 3, "spacing": "linear"},
+        times={"stop": 0.2, "count": 3},
     )
     assert (occupancy.measure_propagation(spec, seed=1).distortion.isel(time=-1) > 0).all()
     table = occupancy.measure_occupancy(simulate.simulate_flow(spec, seed=1))
@@ -277,7 +269,5 @@ def test_data_targets_and_single_precision_experiments_are_measured_in_float64()
 
 
 def test_iid_form_is_vacuous_for_a_gaussian_start():
-    p = occupancy.measure_propagation(
-        experiment(n_particles=8, bandwidth=0.5, times={"stop": 0.2, "count": 3, "spacing": "linear"}), seed=1
-    )
+    p = occupancy.measure_propagation(experiment(n_particles=8, bandwidth=0.5, times={"stop": 0.2, "count": 3}), seed=1)
     assert (p.iid_occupation == 0).all() and (p.iid_failure_bound == 8).all()

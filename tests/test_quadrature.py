@@ -19,6 +19,7 @@ from driftrates.quadrature import (
     operator_norms,
 )
 from driftrates.targets import GaussianMixture
+from problems import problem
 
 SMOOTH = [("gaussian", {}), ("matern52", {}), ("matern72", {}), ("inverse_multiquadric", {"dof": 3.0})]
 
@@ -247,14 +248,6 @@ def test_the_gap_has_the_constants_of_x7():
 
 @pytest.fixture(scope="module")
 def ensemble():
-    experiment = {
-        "target": {"mixture": {"means": [[0.0, 0.0]], "standard_deviations": [1.0]}},
-        "field": "conservative",
-        "kernel": {"name": "gaussian"},
-        "smooth_target": True,
-        "leave_one_out": False,
-        "dtype": "float64",
-    }
     labels = {"long_name": "x", "units": "1"}
     rng = np.random.default_rng(4)
     clouds = {
@@ -266,7 +259,7 @@ def ensemble():
         "n_particles": ("n_particles", np.array([8, 20]), labels),
         "snapshot": ("snapshot", np.array([0.0, 1.0, 2.0]), labels),
     }
-    return xr.Dataset(clouds, coordinates, {"experiment": json.dumps(experiment), "seed": 3})
+    return xr.Dataset(clouds, coordinates, {"experiment": json.dumps(problem()), "seed": 3})
 
 
 def test_measured_constants_hold_both_sides_of_l44(ensemble):

@@ -75,3 +75,16 @@ def test_verdicts_distinguish_the_three_cases() -> None:
     assert rates.verdict(-0.5, -0.4, -0.3) == "faster than the bound"
     assert rates.verdict(-0.5, -0.2, -0.3) == "attained"
     assert rates.verdict(-0.2, -0.1, -0.3) == "slower than predicted"
+
+
+def test_student_intervals_and_exponents_over_replicates() -> None:
+    samples = np.array([1.0, 2.0, 4.0])
+    mean, (low, high) = rates.student_interval(samples)
+    # Quantile of Student's t with 2 degrees of freedom, from a table.
+    half = 4.302653 * np.std(samples, ddof=1) / np.sqrt(3)
+    assert (mean, low, high) == pytest.approx((7 / 3, 7 / 3 - half, 7 / 3 + half))
+    x = np.array([1.0, 2.0, 4.0, 8.0])
+    slope, ends = rates.replicate_exponent(x, 3.0 * x[:, None] ** samples)
+    assert (slope, *ends) == pytest.approx((mean, low, high))
+    with pytest.raises(ValueError, match="at least two samples"):
+        rates.student_interval([1.0])

@@ -2,43 +2,34 @@
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 from scipy import stats
 
 from driftrates import datasets, flow, kernels, simulate
+from driftrates.fields import SmoothedDensity
+from driftrates.laplace.closed_form import LaplaceSmoothedMixture
 from driftrates.targets import GaussianMixture
+from problems import LEAVE_ONE_OUT, gaussian_start, problem
 
 MIXTURE = {"weights": [1.0, 2.0], "means": [[-1.0, 0.0], [1.0, 0.5]], "standard_deviations": [0.5, 0.7]}
 DATA = {"name": "thin_horizontal", "size": 24}
 
 
-def experiment(**changes):
-    """A small conservative experiment with every key that a resolved configuration has."""
-    return {
-        "name": "trial",
-        "target": {"mixture": MIXTURE},
-        "smooth_target": True,
-        "start": {"gaussian": {"mean": 0.0, "standard_deviation": [1.5, 0.8]}},
-        "field": "conservative",
-        "leave_one_out": False,
-        "kernel": {"name": "gaussian"},
-        "bandwidth": 0.5,
-        "n_particles": [8, 13],
-        "replicates": 3,
-        "times": {"stop": 0.4, "count": 5, "spacing": "linear"},
-        "integrator": {"method": "dormand_prince", "rtol": 1e-7, "atol": 1e-9},
-        "dtype": "float64",
-        "entropy": False,
-        "keep_clouds": 5,
-        **changes,
-    }
-
-
-def laplace(**changes):
-    return experiment(target={"data": DATA}, kernel={"name": "laplace"}, field="displacement", leave_one_out=True, **changes)
-
+experiment = partial(
+    problem,
+    name="trial",
+    target={"mixture": MIXTURE},
+    start=gaussian_start([1.5, 0.8]),
+    n_particles=[8, 13],
+    replicates=3,
+    times={"stop": 0.4, "count": 5},
+    integrator={"rtol": 1e-7, "atol": 1e-9},
+    keep_clouds=5,
+)
+laplace = partial(experiment, target={"data": DATA}, **LEAVE_ONE_OUT)
 
 EULER = {"method": "euler", "step": 0.05}
 
@@ -82,7 +73,7 @@ def test_dimensions_units_and_attributes(plain, with_entropy):
 def test_stored_clouds_are_those_of_some_output_times():
     every = simulate.simulate_flow(experiment(n_particles=8, replicates=1), seed=1)
     for keep, kept in ((1, [0]), (2, [0, 4]), (3, [0, 2, 4]), (9, range(5))):
-        some = simulate.simulate_flow(experiment(n_particles=8, replicates=1, keep_clouds=keep), seed=1)
+        some = simulate.simulate_flow(experiment(n_particles=8, replicates=1) | {"keep_clouds": keep}, seed=1)
         np.testing.assert_array_equal(some["snapshot"], every["time"][list(kept)])
         np.testing.assert_array_equal(some["cloud_8"], every["cloud_8"][:, :, list(kept)])
 
@@ -102,7 +93,6 @@ def test_logarithmic_output_times():
 @pytest.mark.parametrize("integrator", [{"method": "dormand_prince"}, {"method": "rkc"}, EULER], ids=lambda i: i["method"])
 def test_a_replicate_depends_on_nothing_else_in_the_experiment(integrator):
     """More replicates, sizes and bandwidths leave the bytes of what was there before; so does running it again."""
-    integrator = {"rtol": 1e-6, "atol": 1e-8, **integrator}
     small = {"n_particles": 13, "replicates": 2, "bandwidth": 0.5, "entropy": True, "integrator": integrator}
     alone, again = (simulate.simulate_flow(experiment(**small), seed=7) for _ in range(2))
     grown = simulate.simulate_flow(experiment(**{**small, "n_particles": [5, 13, 8], "replicates": 5, "bandwidth": [0.9, 0.5]}), seed=7)
@@ -116,7 +106,7 @@ def test_a_replicate_depends_on_nothing_else_in_the_experiment(integrator):
 
 def test_starts_are_keyed_by_label_size_and_replicate():
     draws = {
-        label: simulate.initial_clouds(experiment(name=name, start_label=given), n, 2, seed=3)
+        label: simulate.initial_clouds(experiment(name=name) | {"start_label": given}, n, 2, seed=3)
         for label, name, given, n in [
             ("a", "a", None, 6),
             ("b", "b", None, 6),
@@ -211,7 +201,7 @@ def test_the_entropy_path_starts_at_the_mean_log_ratio_of_the_laws(with_entropy)
 
 def test_integrated_rates_are_the_integrals_of_the_recorded_ones():
     """Simpson's rule over the recorded S_N and self-interaction; the same flow as without the carried integrals."""
-    times = {"stop": 0.4, "count": 81, "spacing": "linear"}
+    times = {"stop": 0.4, "count": 81}
     dataset = simulate.simulate_flow(experiment(entropy=True, n_particles=8, times=times, keep_clouds=2), seed=7)
     for rate, integral in (("stein_drift", "integrated_stein_drift"), ("self_interaction", "integrated_self_interaction")):
         values = dataset[rate].values
@@ -234,11 +224,11 @@ def test_integrated_rates_are_the_integrals_of_the_recorded_ones():
 )
 def test_entropy_along_the_paths_of_every_field(changes):
     """T3.1 and T6.3 pathwise: the change of the path entropy is the integrated self-interaction less the integrated S_N."""
-    times = {"stop": 0.1, "count": 3, "spacing": "linear"}
+    times = {"stop": 0.1, "count": 3}
     dataset = simulate.simulate_flow(experiment(entropy=True, n_particles=8, times=times, **changes), seed=7)
     change = dataset["entropy_path"] - dataset["entropy_path"].isel(time=0)
     explained = dataset["integrated_self_interaction"] - dataset["integrated_stein_drift"]
-    np.testing.assert_allclose(change, explained, atol=1e-5)
+    np.testing.assert_allclose(change, explained, atol=1e-6)
     assert abs(change).max() > 1e-3
     assert (dataset["self_interaction"] == 0).all() == changes.get("leave_one_out", False)
 
@@ -259,6 +249,38 @@ def test_the_leave_one_out_laplace_flow_and_its_density():
             densities.append(weight.mean() / (2 * math.pi * h * h))
         assert dataset["squared_speed"].values[0, 0, 0, k] == pytest.approx(np.mean(speeds), rel=1e-10)
         assert dataset["reciprocal_kde"].values[0, 0, 0, k] == pytest.approx(np.mean(1 / np.array(densities)), rel=1e-10)
+
+
+def test_what_the_full_field_would_do_is_recorded_for_a_leave_one_out_field():
+    """R_N with the full KDE, d K(0) R_N / (N h^d) and the mean of T_pi# of the full field, by double loops and differences."""
+    dataset = simulate.simulate_flow(laplace(n_particles=8, replicates=1, entropy=True), seed=2)
+    assert set(simulate.FULL_OBSERVABLES) <= set(dataset.data_vars)
+    data, h, n, e = datasets.load(DATA, seed=2), 0.5, 8, 1e-6
+
+    def shift(at, sources):
+        weight = np.exp(-np.linalg.norm(sources - at, axis=1) / h)
+        return weight @ (sources - at) / weight.sum(), weight, np.linalg.norm(sources - at, axis=1)
+
+    for k in (0, 4):
+        x = dataset["cloud_8"].values[0, 0, k]
+        reciprocal, stein = [], []
+        for i in range(n):
+            of_data, weight, distance = shift(x[i], data)
+            alpha = h * h + h * (weight @ distance) / weight.sum()
+            of_cloud, mass, _ = shift(x[i], x)
+            reciprocal.append(n * 2 * math.pi * h * h / mass.sum())
+            slopes = []
+            for step in e * np.eye(2):
+                moved = [shift(x[i] + sign * step, data)[0] - shift(x[i] + sign * step, x)[0] for sign in (1, -1)]
+                slopes.append(((moved[0] - moved[1]) / (2 * e))[np.argmax(step)])
+            stein.append(sum(slopes) + (of_data / alpha) @ (of_data - of_cloud))
+        own = 2 * np.mean(reciprocal) / (2 * math.pi * n * h * h)
+        at = dataset.isel(bandwidth=0, n_particles=0, replicate=0, time=k)
+        assert at["full_reciprocal_kde"] == pytest.approx(np.mean(reciprocal), rel=1e-10)
+        assert at["full_self_interaction"] == pytest.approx(own, rel=1e-10)
+        assert at["full_stein_drift"] == pytest.approx(np.mean(stein), abs=1e-5)
+    without = simulate.simulate_flow(laplace(n_particles=8, replicates=1, leave_one_out=False, entropy=True), seed=2)
+    assert not set(simulate.FULL_OBSERVABLES) & set(without.data_vars)
 
 
 # integration ------------------------------------------------------------------------------------------------------
@@ -305,7 +327,7 @@ def test_single_precision_follows_double(spec):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_simulation_that_leaves_the_finite_numbers_says_where(dtype):
     """Euler's steps are ten times too long: the cloud oscillates with growing amplitude until it overflows."""
-    integrator, times = {"method": "euler", "step": 5.0}, {"stop": 5000.0, "count": 2, "spacing": "linear"}
+    integrator, times = {"method": "euler", "step": 5.0}, {"stop": 5000.0, "count": 2}
     spec = experiment(n_particles=4, integrator=integrator, times=times, dtype=dtype)
     with pytest.raises(
         flow.NonFiniteError, match=r"replicate \d: the (position|velocity) of particle \d is not finite at time \d+, step \d+"
@@ -331,6 +353,40 @@ def test_build_field_follows_the_experiment():
     assert simulate.make_kernel({"name": "smoothed_laplace", "eps": 0.3}) == kernels.SmoothedLaplace(0.3)
 
 
+def test_a_mixture_on_the_line_is_smoothed_by_the_laplace_kernel():
+    line = {"mixture": {"means": [[-1.0], [1.0]], "standard_deviations": [0.5, 0.3]}}
+    spec = laplace(target=line, start=gaussian_start(1.5))
+    field = simulate.build_field(spec, 0.5, seed=1)
+    assert isinstance(field.target, LaplaceSmoothedMixture) and field.target.h == 0.5
+    np.testing.assert_allclose(field.target.mixture.covariances, [0.25, 0.09])
+    raw = simulate.build_field(spec | {"smooth_target": False}, 0.5, seed=1)
+    assert isinstance(raw.target, SmoothedDensity) and raw.target.h is None
+
+
+def test_the_reference_is_the_sharp_smoothing_for_all_but_the_conservative_field():
+    """log pi# = log (K#_h * p) - log ((d+1) h^2) with K#_h(z) = h (|z| + h) K_h(z), its score by differences; pi# = pi for Gauss."""
+    x, e, h, data = np.random.default_rng(1).normal(size=(2, 5, 2)), 1e-6, 0.5, datasets.load(DATA, seed=1)
+
+    def reference(at, **changes):
+        field = simulate.build_field(experiment(target={"data": DATA}, **changes), h, seed=1)
+        name = {"conservative": "score", "displacement": "mean_shift", "sharp": "sharp_score"}[field.name]
+        return simulate.reference(field, at, field.target.statistic(name, at))
+
+    distance = np.linalg.norm(x[:, :, None] - data, axis=-1)
+    sharp = (h * (distance + h) * np.exp(-distance / h)).mean(-1) / (2 * math.pi * h**2) / (3 * h**2)
+    for field in ("displacement", "sharp"):
+        spec = {"field": field, "kernel": {"name": "laplace"}}
+        log_density, score = reference(x, **spec)
+        np.testing.assert_allclose(log_density, np.log(sharp), rtol=1e-12)
+        for k in range(2):
+            step = e * np.eye(2)[k]
+            slope = (reference(x + step, **spec)[0] - reference(x - step, **spec)[0]) / (2 * e)
+            np.testing.assert_allclose(score[..., k], slope, atol=1e-7)
+        gauss, plain = (reference(x, field=name) for name in (field, "conservative"))
+        for a, b in zip(gauss, plain, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-13)
+
+
 def test_a_target_knows_its_dimension():
     assert simulate.make_target({"mixture": MIXTURE}, seed=1).dimension == 2
     assert simulate.make_target({"data": {"name": "digits", "size": 30, "components": 5}}, seed=1).dimension == 5
@@ -338,10 +394,10 @@ def test_a_target_knows_its_dimension():
 
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="unknown kernel 'box'"):
-        simulate.simulate_flow(experiment(kernel={"name": "box"}), seed=1)
+        simulate.simulate_flow(experiment() | {"kernel": {"name": "box"}}, seed=1)
     with pytest.raises(ValueError, match="kernel 'laplace' has no Laplacian at its kink"):
-        simulate.simulate_flow(experiment(target={"data": DATA}, kernel={"name": "laplace"}, entropy=True), seed=1)
+        simulate.simulate_flow(experiment(target={"data": DATA}, kernel={"name": "laplace"}) | {"entropy": True}, seed=1)
     with pytest.raises(ValueError, match="a closed-form target has no mean_shift under this kernel"):
-        simulate.simulate_flow(experiment(field="displacement", kernel={"name": "laplace"}, smooth_target=False), seed=1)
+        simulate.simulate_flow(experiment(field="displacement") | {"kernel": {"name": "laplace"}, "smooth_target": False}, seed=1)
     with pytest.raises(ValueError, match="method 'euler' needs step > 0"):
-        simulate.simulate_flow(experiment(integrator={"method": "euler", "step": 0.0}), seed=1)
+        simulate.simulate_flow(experiment() | {"integrator": {"method": "euler", "step": 0.0}}, seed=1)

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,29 +11,20 @@ from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
 from driftrates import simulate, transport
+from problems import problem
 
-COARSE = {"method": "dormand_prince", "rtol": 1e-5, "atol": 1e-6}
+COARSE = {"rtol": 1e-5, "atol": 1e-6}
 
 
-def experiment(**changes):
-    base = {
-        "name": "transport_test",
-        "target": {"mixture": {"means": [[0.0, 0.0]], "standard_deviations": [1.0]}},
-        "smooth_target": True,
-        "start": {"gaussian": {"mean": 0.0, "standard_deviation": 1.5}},
-        "field": "conservative",
-        "leave_one_out": False,
-        "kernel": {"name": "gaussian"},
-        "bandwidth": 0.5,
-        "n_particles": [24, 48],
-        "replicates": 3,
-        "times": {"stop": 2.0, "count": 11, "spacing": "linear"},
-        "integrator": {"method": "dormand_prince", "rtol": 1e-7, "atol": 1e-9},
-        "dtype": "float64",
-        "entropy": False,
-        "keep_clouds": 3,
-    }
-    return {**base, **changes}
+experiment = partial(
+    problem,
+    name="transport_test",
+    n_particles=[24, 48],
+    replicates=3,
+    times={"stop": 2.0, "count": 11},
+    integrator={"rtol": 1e-7, "atol": 1e-9},
+    keep_clouds=3,
+)
 
 
 def labelled(ds):
@@ -232,7 +224,7 @@ def test_one_dimension_goes_through_by_sorting():
 
 
 def test_random_time_version_is_attained_by_small_steps_and_a_bound_for_large_ones():
-    spec = experiment(n_particles=32, replicates=3)
+    spec = experiment(n_particles=32)
     p = transport.measure_random_time(spec, seed=6, steps=[1e-2, 30.0], draws=16, replicates=2)
     assert p.sizes["replicate"] == 2 and labelled(p)
     gap = p.squared_distance - p.coupling_bound
@@ -243,7 +235,7 @@ def test_random_time_version_is_attained_by_small_steps_and_a_bound_for_large_on
     # The bound of half the step, the control, is exceeded beyond the error.
     small = p.sel(step=1e-2)
     assert (small.squared_distance - 4 * small.squared_distance_error > small.coupling_bound / 4).all()
-    run = simulate.simulate_flow({**spec, "times": {"stop": 2.0, "count": 401, "spacing": "linear"}}, seed=6)
+    run = simulate.simulate_flow(experiment(n_particles=32, times={"stop": 2.0, "count": 401}), seed=6)
     average = run.squared_speed.integrate("time").isel(replicate=slice(2)).values / 2.0
     np.testing.assert_allclose(p.average_squared_speed.values, average, rtol=1e-3)
 

@@ -16,7 +16,11 @@ from driftrates.sums import cuda
 from driftrates.targets import mixture_from_config
 
 SCALES = ("smoke", "paper", "full")
-FIELDS: dict[str, tuple[tuple[str, bool], ...]] = {"occupancy": ()}
+FIELDS: dict[str, tuple[tuple[str, bool], ...]] = {
+    "occupancy": (),
+    "entropy": (("conservative", False), ("displacement", True), ("sharp", True)),
+    "coercivity": (("displacement", True),),
+}
 """(field, leave_one_out) for which a measurement is defined; () for all; the conservative field with the full KDE where none is given."""
 
 
@@ -153,13 +157,15 @@ def _check_experiment(path: tuple, experiment: Mapping[str, Any], seed: int) -> 
         d = points.shape[1]
     else:
         d = _attempt((*path, "target", "mixture"), mixture_from_config, target["mixture"]).dimension
-        if experiment["field"] != "conservative" and not (kernel.name == "gaussian" and experiment["smooth_target"]):
+        smoothing = "the gaussian kernel (in d = 1 also laplace)"
+        closed_form = kernel.name == "gaussian" or (kernel.name == "laplace" and d == 1)
+        if experiment["field"] != "conservative" and not (closed_form and experiment["smooth_target"]):
             raise _error(
-                (*path, "field"), f"{experiment['field']} toward a mixture needs smooth_target: true and the gaussian kernel; or give data"
+                (*path, "field"), f"{experiment['field']} toward a mixture needs smooth_target: true and {smoothing}; or give data"
             )
-        if experiment["smooth_target"] and kernel.name != "gaussian":
+        if experiment["smooth_target"] and not closed_form:
             raise _error(
-                (*path, "kernel"), f"a mixture smoothed by {kernel.name!r} has no closed form; use the gaussian kernel, or give data"
+                (*path, "kernel"), f"a mixture smoothed by {kernel.name!r} has no closed form in d = {d}; use {smoothing}, or give data"
             )
     if "data" in start:
         if "size" in start["data"]:

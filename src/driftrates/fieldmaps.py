@@ -14,7 +14,8 @@ from driftrates import flow, simulate
 from driftrates.fields import DriftField
 
 _LOOP_NODES = 4096
-_DISC_NODES = (400, 256)
+DISC_NODES = (400, 256)
+"""Nodes of `flux_of_curl` in the radius and the angle."""
 
 
 def circulation(field: DriftField, cloud: np.ndarray, centre: np.ndarray, radius: float) -> float:
@@ -28,9 +29,9 @@ def circulation(field: DriftField, cloud: np.ndarray, centre: np.ndarray, radius
 
 def flux_of_curl(field: DriftField, cloud: np.ndarray, centre: np.ndarray, radius: float) -> float:
     """Integral of the curl over the disc (Stokes' other side), Gauss-Legendre in the radius, trapezoid in the angle."""
-    node, weight = special.roots_legendre(_DISC_NODES[0])
+    node, weight = special.roots_legendre(DISC_NODES[0])
     r, w = radius * (node + 1) / 2, radius * weight / 2
-    angle = np.linspace(0, 2 * np.pi, _DISC_NODES[1], endpoint=False)
+    angle = np.linspace(0, 2 * np.pi, DISC_NODES[1], endpoint=False)
     points = centre + r[:, None, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
     curl = field.curl(points.reshape(1, -1, 2), cloud[None])[0].reshape(len(r), len(angle))
     return float((curl.mean(1) * 2 * np.pi * r * w).sum())

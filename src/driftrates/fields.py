@@ -50,6 +50,8 @@ class Smoothed(Protocol):
 
     def curl(self, name: str, x: Any) -> Any: ...
 
+    def scale(self, x: Any) -> Any: ...
+
 
 @dataclass(frozen=True)
 class SmoothedPoints:
@@ -138,6 +140,12 @@ class SmoothedDensity:
     def curl(self, name: str, x: Any) -> Any:
         """Zero, (R, n): every statistic of a Gaussian kernel is a gradient."""
         return namespace(x).zeros_like(x[..., 0])
+
+    def scale(self, x: Any) -> Any:
+        """alpha(x) = h^2, (R, n), unit length^2. Raises ``ValueError`` where no Gaussian bandwidth is given."""
+        if self.h is None:
+            raise ValueError("a closed-form target has no scale under this kernel: use the Gaussian kernel, or data points")
+        return namespace(x).full_like(x[..., 0], self.h**2)
 
 
 class FieldValue(NamedTuple):

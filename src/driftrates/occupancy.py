@@ -19,6 +19,7 @@ from scipy.spatial import cKDTree
 from driftrates import datasets, flow, simulate
 from driftrates.densities import BoxDensity, make_density, mass_constant
 from driftrates.kernels import Kernel
+from driftrates.labels import labelled
 from driftrates.random import generator
 from driftrates.sums import kernel_sums
 
@@ -78,7 +79,7 @@ def measure_mass(
             control[i, j] = constant[i, j] / law.share
             admissible[i, j] = r <= law.reach
     dims = ("density", "radius")
-    return _dataset(
+    return labelled(
         {
             "least_mass": ((*dims, "sample"), least, "least mu(B(x, r)) / r^d over the first n sample points", "length^-d"),
             "infimum": (dims, infimum, "infimum of mu(B(x, r)) / r^d over the support", "length^-d"),
@@ -174,7 +175,7 @@ def measure_failures(
         "n_particles": (np.asarray(sizes, np.int64), "number of particles N", "1"),
         "occupancy_ratio": (np.asarray(occupancy_ratios, float), "N h^d / log N", "1"),
     }
-    return _dataset(variables, coordinates, {"seed": seed, "r0": r0, "confidence": confidence})
+    return labelled(variables, coordinates, {"seed": seed, "r0": r0, "confidence": confidence})
 
 
 def exact_interval(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -250,7 +251,7 @@ def measure_occupancy(
         "stopping_time": ((*cells, "replicate", "kappa_factor"), tau, "first output time with R_N > factor kappa, inf if none", "time"),
         "stopped_share": ((*cells, "kappa_factor"), np.isfinite(tau).mean(2), "share of replicates with tau_kappa <= T", "1"),
     }
-    out = _dataset(
+    out = labelled(
         variables,
         {"r0": (radii, "radius r0 in units of h", "1"), "kappa_factor": (factors, "threshold of R_N in units of kappa", "1")},
         {"experiment": ensemble.attrs["experiment"], "seed": ensemble.attrs["seed"]},
@@ -373,15 +374,8 @@ def measure_propagation(experiment: Mapping[str, Any], *, seed: int, r0: Sequenc
         "time": (times, "time, or horizon", "time"),
         "r0": (radii, "radius r0 in units of h", "1"),
     }
-    return _dataset(variables, coordinates, {"experiment": json.dumps(experiment, sort_keys=True), "seed": seed})
+    return labelled(variables, coordinates, {"experiment": json.dumps(experiment, sort_keys=True), "seed": seed})
 
 
 def _names(densities: Sequence[tuple[str, int]]) -> list[str]:
     return [f"{name}_d{d}" for name, d in densities]
-
-
-def _dataset(variables: Mapping[str, tuple], coordinates: Mapping[str, tuple], attributes: Mapping[str, Any]) -> xr.Dataset:
-    """(dims, values, long_name, units) and (values, long_name, units) as a Dataset."""
-    data = {name: (dims, values, {"long_name": text, "units": unit}) for name, (dims, values, text, unit) in variables.items()}
-    coords = {name: (name, values, {"long_name": text, "units": unit}) for name, (values, text, unit) in coordinates.items()}
-    return xr.Dataset(data, coords, dict(attributes))

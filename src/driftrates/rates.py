@@ -84,6 +84,20 @@ def fit_power_law(
     )
 
 
+def student_interval(samples: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """Mean of independent samples (R,) and its 95 % interval (low, high) by Student's t. Raises ``ValueError`` for fewer than two."""
+    values = np.asarray(samples, float).ravel()
+    if len(values) < 2:
+        raise ValueError(f"an interval of a mean needs at least two samples, not {len(values)}")
+    mean, half = values.mean(), stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(mean), (float(mean - half), float(mean + half))
+
+
+def replicate_exponent(x: Sequence[float], values: np.ndarray) -> tuple[float, tuple[float, float]]:
+    """`student_interval` of the exponents of x (K,) > 0 that least squares on logarithms give each column of values (K, R) > 0."""
+    return student_interval(np.polyfit(np.log(x), np.log(values), 1)[0])
+
+
 def _line(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Slope and intercept of weighted least squares along the last axis of y."""
     centre = (w * x).sum() / w.sum()

@@ -45,6 +45,12 @@ def _radial_map(kernel: Kernel, d: int) -> Callable[[np.ndarray], np.ndarray]:
     return radius
 
 
+def require_scramblings(samples: int, scramblings: int) -> None:
+    """Raise ``ValueError`` unless ``scramblings`` >= 2, which their error needs, of ``samples`` = 2^k points."""
+    if scramblings < 2 or samples < 1 or samples & (samples - 1):
+        raise ValueError(f"needs scramblings >= 2 and samples a power of two, not scramblings: {scramblings}, samples: {samples}")
+
+
 def sample_smoothed(kernel: Kernel, h: float, cloud: np.ndarray, n: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(index, z): n (a power of two) scrambled Sobol samples cloud[index] + h z of p_h, index (n,) int, z (n, d) distributed like K.
 

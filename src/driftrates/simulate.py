@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +13,8 @@ import xarray as xr
 
 from driftrates import datasets, flow, kernels, random, targets
 from driftrates.arrays import namespace, to_host
-from driftrates.fields import DriftField, SmoothedDensity, SmoothedPoints
+from driftrates.fields import DriftField, SmoothedDensity, SmoothedPoints, Statistic
+from driftrates.laplace.closed_form import LaplaceSmoothedMixture
 
 OBSERVABLES = {
     "squared_speed": ("D_N, mean squared speed of the cloud (6)", "length^2 time^-2"),
@@ -20,7 +23,7 @@ OBSERVABLES = {
     "radius": ("largest distance of a particle from the origin", "length"),
 }
 ENTROPY_OBSERVABLES = {
-    "stein_drift": ("S_N, mean of T_pi b over the cloud (4)", "time^-1"),
+    "stein_drift": ("S_N, mean of T_pi b over the cloud (4); S_loo of T6.3 for a leave-one-out field", "time^-1"),
     "self_interaction": ("self-interaction term per particle; -Laplacian K_h(0) R_N / N for the conservative field (T3.1)", "time^-1"),
     "log_target": ("mean over the cloud of log pi", "1"),
     "integrated_divergence": ("time integral of the mean of div_{x_i} b(x_i; X)", "1"),
@@ -28,6 +31,13 @@ ENTROPY_OBSERVABLES = {
     "integrated_self_interaction": ("time integral of the self-interaction term", "1"),
     "entropy_path": ("(log rho_t(X(t)) - sum_i log pi(x_i(t))) / N along the trajectory; its mean is H_N(t) / N", "1"),
 }
+"""pi is the reference of `reference`."""
+FULL_OBSERVABLES = {
+    "full_stein_drift": ("mean of T_pi v over the cloud for the field that leaves nothing out", "time^-1"),
+    "full_self_interaction": ("self-interaction term per particle of the field that leaves nothing out", "time^-1"),
+    "full_reciprocal_kde": ("R_N with the full KDE", "length^d"),
+}
+"""Recorded beside `ENTROPY_OBSERVABLES` for a leave-one-out field: what the full field would do at the same clouds."""
 
 
 class Target(NamedTuple):
@@ -58,11 +68,31 @@ def build_field(experiment: Mapping[str, Any], h: float, *, seed: int, xp: Any =
     kernel, target = make_kernel(experiment["kernel"]), make_target(experiment["target"], seed=seed)
     if target.points is not None:
         smoothed: Any = SmoothedPoints(xp.asarray(target.points[None], dtype=experiment["dtype"]), kernel, h)
+    elif kernel.name == "laplace" and target.dimension == 1 and experiment["smooth_target"]:
+        smoothed = LaplaceSmoothedMixture(target.mixture, h)
     else:
         gaussian = kernel.name == "gaussian"
         density = target.mixture.smoothed(h) if experiment["smooth_target"] else target.mixture
         smoothed = SmoothedDensity(density, h if gaussian and experiment["smooth_target"] else None)
     return DriftField(experiment["field"], smoothed, kernel, h, experiment["leave_one_out"])
+
+
+def reference(field: DriftField, x: Any, target: Statistic) -> tuple[Any, Any]:
+    """(log-density (R, n), score (R, n, d)) at points x (R, n, d) of the law to which the entropy of ``field`` is relative.
+
+    pi = K_h * p for the conservative field; pi# = K#_h * p / (companion_mass h^2) of T6.3 for the others, equal to pi for the
+    Gaussian kernel. ``target``: the field's own statistic of the target there.
+    """
+    if field.name == "conservative":
+        return target.log_density, target.value
+    xp, d, h = namespace(x), x.shape[2], field.h
+    if field.kernel.name == "gaussian":
+        alpha, log_density = h**2, target.log_density
+    else:
+        alpha = field.target.scale(x)
+        log_density = target.log_density + xp.log(alpha) - math.log(field.kernel.companion_mass(d) * h**2)
+        alpha = alpha[..., None]
+    return log_density, target.value if field.name == "sharp" else target.value / alpha
 
 
 def start_density(experiment: Mapping[str, Any], dimension: int) -> targets.GaussianMixture | None:
@@ -108,8 +138,9 @@ def simulate_flow(experiment: Mapping[str, Any], *, seed: int, device: str = "cp
     """Integrate every (bandwidth, N) cell of ``experiment`` and record its observables at the output times.
 
     Returns a Dataset over (bandwidth, n_particles, replicate, time) with `OBSERVABLES` (and `ENTROPY_OBSERVABLES` where the
-    experiment asks for ``entropy``), the number of field evaluations, and the clouds at ``keep_clouds`` of the output times as
-    ``cloud_<N>`` (bandwidth, replicate, snapshot, particle_<N>, component). Attributes: the experiment as JSON, seed, engine.
+    experiment asks for ``entropy``, with `FULL_OBSERVABLES` where its field leaves each particle out), the number of field
+    evaluations, and the clouds at ``keep_clouds`` of the output times as ``cloud_<N>`` (bandwidth, replicate, snapshot,
+    particle_<N>, component). Attributes: the experiment as JSON, seed, engine.
     Raises `flow.NonFiniteError` where a simulation leaves the finite numbers.
     """
     xp = _namespace(device)
@@ -118,6 +149,8 @@ def simulate_flow(experiment: Mapping[str, Any], *, seed: int, device: str = "cp
     sizes = np.atleast_1d(experiment["n_particles"])
     d = make_target(experiment["target"], seed=seed).dimension
     names = {**OBSERVABLES, **(ENTROPY_OBSERVABLES if experiment["entropy"] else {})}
+    if experiment["entropy"] and experiment["leave_one_out"]:
+        names.update(FULL_OBSERVABLES)
     replicates = experiment["replicates"]
     shape = (len(bandwidths), len(sizes), replicates)
     data = {name: np.full((*shape, len(times)), np.nan) for name in names}
@@ -180,12 +213,21 @@ def _run_cell(experiment: Mapping[str, Any], field: DriftField, x0: Any, times: 
             "radius": xp.sqrt((x**2).sum(-1)).max(1),
         }
         if entropy:
-            score = value.target.value if field.name == "conservative" else field.target.statistic("score", x).value
+            log_density, score = reference(field, x, value.target)
             observed["stein_drift"] = (value.divergence + (score * value.velocity).sum(-1)).mean(1)
             observed["self_interaction"] = self_factor * reciprocal if by_kde else value.model.own.mean(1)
-            observed["log_target"] = value.target.log_density.mean(1)
+            observed["log_target"] = log_density.mean(1)
             observed["divergence"] = value.total_divergence.mean(1)
         return value.velocity, observed
+
+    def evaluate_full(x: Any) -> dict[str, Any]:
+        value = replace(field, leave_one_out=False).at_particles(x, divergence=True)
+        _, score = reference(field, x, value.target)
+        return {
+            "full_stein_drift": (value.divergence + (score * value.velocity).sum(-1)).mean(1),
+            "full_self_interaction": value.model.own.mean(1),
+            "full_reciprocal_kde": xp.exp(-value.model.log_density).mean(1),
+        }
 
     def rhs(t: Any, x: Any, replicates: Any) -> tuple[Any, Any]:
         velocity, observed = evaluate(x)
@@ -204,6 +246,8 @@ def _run_cell(experiment: Mapping[str, Any], field: DriftField, x0: Any, times: 
                 observed[name] = state.carried[:, k]
             observed["entropy_path"] = log_start - state.carried[:, 0] - observed["log_target"]
             del observed["divergence"]
+            if field.leave_one_out:
+                observed.update(evaluate_full(state.x))
         yield _Snapshot(state.x, statistics.evaluations), observed
 
 

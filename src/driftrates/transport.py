@@ -17,6 +17,7 @@ from scipy.spatial.distance import cdist
 from driftrates import flow, kernels, simulate
 from driftrates.arrays import namespace, to_host
 from driftrates.fields import DriftField
+from driftrates.labels import labelled
 from driftrates.random import generator
 from driftrates.sums import kernel_sums
 
@@ -271,7 +272,7 @@ def measure_one_step(
         "linear_step_limit": (each, linear, "2 / |least eigenvalue of the Jacobian|, unit of step", "1"),
     }
     text = "step eta" if experiment["field"] == "displacement" else "step eta / h^2"
-    out = _dataset(variables, grid, text).assign_coords({name: ensemble[name] for name in ("bandwidth", "snapshot")})
+    out = labelled(variables, {"step": (grid, text, "1")}).assign_coords({name: ensemble[name] for name in ("bandwidth", "snapshot")})
     out = out.assign_coords(n_particles=("n_particles", sizes, ensemble["n_particles"].attrs))
     return out.assign_attrs(experiment=ensemble.attrs["experiment"], seed=seed)
 
@@ -322,12 +323,9 @@ def measure_random_time(
         "squared_distance_error": ((*each, "step"), error, "standard error of that mean", "length^2"),
         "coupling_bound": ((*each, "step"), (units * grid) ** 2 * average[..., None], "eta^2 times the time average of D_N", "length^2"),
     }
-    out = _dataset(variables, grid, "step eta / h^2")
-    labels = {"bandwidth": (bandwidths, "bandwidth h", "length"), "n_particles": (sizes, "number of particles N", "1")}
-    out = out.assign_coords({name: (name, v, {"long_name": text, "units": unit}) for name, (v, text, unit) in labels.items()})
-    return out.assign_attrs(experiment=json.dumps(experiment, sort_keys=True), seed=seed, draws=draws)
-
-
-def _dataset(variables: Mapping[str, tuple], steps: np.ndarray, text: str) -> xr.Dataset:
-    data = {name: (dims, values, {"long_name": label, "units": unit}) for name, (dims, values, label, unit) in variables.items()}
-    return xr.Dataset(data, {"step": ("step", steps, {"long_name": text, "units": "1"})})
+    coordinates = {
+        "step": (grid, "step eta / h^2", "1"),
+        "bandwidth": (bandwidths, "bandwidth h", "length"),
+        "n_particles": (sizes, "number of particles N", "1"),
+    }
+    return labelled(variables, coordinates, {"experiment": json.dumps(experiment, sort_keys=True), "seed": seed, "draws": draws})

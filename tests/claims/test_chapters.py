@@ -6,28 +6,19 @@ import xarray as xr
 
 from driftrates import entropy, simulate
 from driftrates.claims import judge, ledger
+from problems import normal, problem
 
 
 @pytest.fixture(scope="module")
 def budget():
-    experiment = {
-        "name": "line",
-        "target": {"mixture": {"weights": [1.0], "means": [[0.0]], "standard_deviations": [1.0]}},
-        "smooth_target": True,
-        "start": {"gaussian": {"mean": 0.0, "standard_deviation": 1.5}},
-        "start_label": "line",
-        "field": "conservative",
-        "leave_one_out": False,
-        "kernel": {"name": "gaussian"},
-        "bandwidth": 0.5,
-        "n_particles": [8, 16],
-        "replicates": 64,
-        "times": {"stop": 0.3, "count": 7, "spacing": "linear"},
-        "integrator": {"method": "dormand_prince", "rtol": 1e-8, "atol": 1e-10},
-        "dtype": "float64",
-        "entropy": True,
-        "keep_clouds": 2,
-    }
+    experiment = problem(
+        name="line",
+        target=normal(1),
+        replicates=64,
+        times={"stop": 0.3, "count": 7},
+        integrator={"rtol": 1e-8, "atol": 1e-10},
+        entropy=True,
+    )
     return entropy.measure_entropy(simulate.simulate_flow(experiment, seed=3))
 
 

@@ -15,11 +15,11 @@ from matplotlib.text import Text
 from driftrates import assumptions, entropy, fieldmaps, figures, simulate, store
 from driftrates.datasets import digits_basis
 from driftrates.figures import gaussian_identity, kernel_profiles
+from problems import gaussian_start, normal, problem
 
 NAMES = ("figure1", "figure1_maps", "gaussian_identity", "entropy_budget", "digits", "kernel_profiles")
 KERNELS = [{"name": "gaussian"}, {"name": "laplace"}, {"name": "inverse_multiquadric", "dof": 5.0}]
 GAUSSIAN, LAPLACE = {"name": "gaussian"}, {"name": "laplace"}
-ADAPTIVE = {"method": "dormand_prince", "rtol": 1e-6, "atol": 1e-8}
 
 REDRAW = """
 import sys
@@ -34,32 +34,22 @@ for name in sys.argv[3:]:
 
 
 def flow(name, **changes):
-    experiment = {
+    base = {
         "name": name,
         "target": {"data": {"name": "thin_horizontal", "size": 15}},
         "start": {"data": {"name": "thin_vertical"}},
         "start_label": "start",
-        "field": "conservative",
-        "leave_one_out": False,
-        "smooth_target": True,
-        "kernel": GAUSSIAN,
-        "bandwidth": 0.5,
         "n_particles": 12,
-        "replicates": 1,
-        "times": {"stop": 0.5, "count": 6, "spacing": "linear"},
-        "integrator": ADAPTIVE,
-        "dtype": "float64",
-        "entropy": False,
+        "times": {"stop": 0.5, "count": 6},
         "keep_clouds": 6,
-        **changes,
     }
-    return simulate.simulate_flow(experiment, seed=7)
+    return simulate.simulate_flow(problem(**base | changes), seed=7)
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """{figure: {key: Dataset}}, each Dataset written and read once."""
-    euler, slow = {"method": "euler", "step": 0.01}, {"stop": 2.0, "count": 6, "spacing": "linear"}
+    euler, slow = {"method": "euler", "step": 0.01}, {"stop": 2.0, "count": 6}
     maps = {
         "flow/conservative": flow("conservative"),
         "flow/displacement": flow("displacement", field="displacement", kernel=LAPLACE, times=slow),
@@ -74,13 +64,12 @@ def data(tmp_path_factory):
         "frozen_time": 0.2,
     }
     identity = {**maps, "flow/gaussian_displacement": flow("gaussian_displacement", field="displacement", times=slow)}
-    wide = {"gaussian": {"mean": 0.0, "standard_deviation": 1.5}}
     budget = {}
     for d in (1, 2):
         ensemble = flow(
             f"d{d}",
-            target={"mixture": {"means": [[0.0] * d], "standard_deviations": [1.0]}},
-            start=wide,
+            target=normal(d),
+            start=gaussian_start(1.5),
             n_particles=[6, 12],
             replicates=4,
             entropy=True,
@@ -90,7 +79,7 @@ def data(tmp_path_factory):
         f"flow/digits{c}_{field}": flow(
             f"digits{c}_{field}",
             target={"data": {"name": "digits", "components": c, "size": 30}},
-            start=wide,
+            start=gaussian_start(1.5),
             start_label=f"digits{c}",
             field=field,
             kernel=GAUSSIAN if field == "conservative" else LAPLACE,

@@ -1,5 +1,7 @@
 """Figures of the conservative half made from small measurements: labelled axes, what they draw, the same bytes twice."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -10,6 +12,7 @@ from driftrates import figures, growth, occupancy, quadrature, simulate, transpo
 from driftrates.figures import growth as growth_figure
 from driftrates.figures import occupancy as occupancy_figure
 from driftrates.figures import one_step, propagation, quadrature_constants
+from problems import normal, problem
 
 MODULES = {
     "quadrature_constants": quadrature_constants,
@@ -20,26 +23,7 @@ MODULES = {
 }
 
 
-def experiment(name, d, **changes):
-    base = {
-        "name": name,
-        "target": {"mixture": {"means": [[0.0] * d], "standard_deviations": [1.0]}},
-        "smooth_target": True,
-        "start": {"gaussian": {"mean": 0.0, "standard_deviation": 1.5}},
-        "start_label": name,
-        "field": "conservative",
-        "leave_one_out": False,
-        "kernel": {"name": "gaussian"},
-        "bandwidth": 0.5,
-        "n_particles": [8, 16],
-        "replicates": 2,
-        "times": {"stop": 0.5, "count": 4, "spacing": "linear"},
-        "integrator": {"method": "dormand_prince", "rtol": 1e-4, "atol": 1e-6},
-        "dtype": "float64",
-        "entropy": False,
-        "keep_clouds": 3,
-    }
-    return {**base, **changes}
+experiment = partial(problem, replicates=2, times={"stop": 0.5, "count": 4}, integrator={"rtol": 1e-4, "atol": 1e-6}, keep_clouds=3)
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +32,16 @@ def data():
     densities = [("uniform_cube", 1), ("uniform_ball", 2), ("truncated_gaussian", 2)]
     data["failures"] = occupancy.measure_failures(densities, sizes=(32, 64), occupancy_ratios=(1.0, 4.0, 12.0), trials=60, seed=1)
     data["mass"] = occupancy.measure_mass([*densities, ("gaussian", 1)], radii=(0.1, 0.3), samples=(8, 32), seed=1)
-    made = {f"d{d}": simulate.simulate_flow(experiment(f"d{d}", d), seed=1) for d in (1, 2)}
+    made = {f"d{d}": simulate.simulate_flow(experiment(name=f"d{d}", target=normal(d)), seed=1) for d in (1, 2)}
     points = {"target": {"data": {"name": "eight_gaussians", "size": 12}}, "kernel": {"name": "matern72"}, "n_particles": 8}
-    for name, ensemble in {**made, "data": simulate.simulate_flow(experiment("data", 2, **points), seed=1)}.items():
+    for name, ensemble in {**made, "data": simulate.simulate_flow(experiment(name="data", **points), seed=1)}.items():
         data[f"constants/{name}"] = quadrature.measure_constants(ensemble, particles=8, samples=16, rtol=1e-3, points=64)
-    start = {"start": {"data": {"name": "uniform", "dimension": 1, "low": -1.0, "high": 1.0}}}
+    uniform = experiment(name="flow", target=normal(1), start={"data": {"name": "uniform", "dimension": 1, "low": -1.0, "high": 1.0}})
     for name, ensemble in made.items():
         data[f"occupancy/{name}"] = occupancy.measure_occupancy(ensemble)
         data[f"one_step/{name}"] = transport.measure_one_step(ensemble, steps=[1e-2, 0.3, 30.0], replicates=1, repeats=8)
-    data["propagation/d1"] = occupancy.measure_propagation(experiment("flow", 1, **start), seed=1)
-    data["random_time/d1"] = transport.measure_random_time(experiment("flow", 1, **start), seed=1, steps=[0.01, 1.0], draws=4)
+    data["propagation/d1"] = occupancy.measure_propagation(uniform, seed=1)
+    data["random_time/d1"] = transport.measure_random_time(uniform, seed=1, steps=[0.01, 1.0], draws=4)
     kinds = {
         "quadrature_constants": "constants/",
         "growth": "growth",

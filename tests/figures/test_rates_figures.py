@@ -7,35 +7,25 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from driftrates import entropy, figures, observables, rates, simulate
+from problems import gaussian_start, normal, problem
 
 RATES = ["rates", "rate_maps", "bandwidth_tradeoff"]
 NAMES = ["entropy_minimum", "observables_time", *RATES]
 
 
-def experiment(name, d, **changes):
-    return {
+def simulated(name, d, **changes):
+    base = {
         "name": name,
-        "start_label": name,
-        "target": {"mixture": {"means": [[0.0] * d], "standard_deviations": [1.0]}},
-        "smooth_target": True,
-        "start": {"gaussian": {"mean": 0.0, "standard_deviation": 1.6}},
-        "field": "conservative",
-        "leave_one_out": False,
-        "kernel": {"name": "gaussian"},
-        "bandwidth": 0.5,
+        "target": normal(d),
+        "start": gaussian_start(1.6),
         "n_particles": [8, 16, 32],
         "replicates": 4,
-        "times": {"stop": 1.0, "count": 7, "spacing": "linear"},
-        "integrator": {"method": "dormand_prince", "rtol": 1e-3, "atol": 1e-5},
-        "dtype": "float64",
+        "times": {"stop": 1.0, "count": 7},
+        "integrator": {"rtol": 1e-3, "atol": 1e-5},
         "entropy": True,
         "keep_clouds": 3,
-        **changes,
     }
-
-
-def simulated(name, d, **changes):
-    return simulate.simulate_flow(experiment(name, d, **changes), seed=5)
+    return simulate.simulate_flow(problem(**base | changes), seed=5)
 
 
 def plot(name, data):
@@ -46,7 +36,6 @@ def plot(name, data):
 def data():
     """Every Dataset by the figure that draws it, in dimensions 1 and 2."""
     times = {"stop": 10.0, "count": 21, "spacing": "log", "first": 0.05}
-    grid = {d: [1.6 * n ** (-1 / (d + 4)) for n in (8, 16, 32)] for d in (1, 2)}
     long = {f"entropy/long_d{d}": entropy.measure_entropy(simulated(f"long_d{d}", d, times=times), particles=1) for d in (1, 2)}
     flow = {f"flow/entropy_d{d}": simulated(f"entropy_d{d}", d) for d in (1, 2)}
     seen = {
@@ -54,7 +43,7 @@ def data():
     }
     rate = {
         f"rates/rates_d{d}": rates.measure_rates(
-            simulated(f"rates_d{d}", d, bandwidth=grid[d], keep_clouds=2), points=64, projections=4, resamples=49
+            simulated(f"rates_d{d}", d, bandwidth={"prefactor": 1.6}, keep_clouds=2), points=64, projections=4, resamples=49
         )
         for d in (1, 2)
     }

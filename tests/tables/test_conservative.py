@@ -1,36 +1,27 @@
 """Tables against the Datasets they are made from."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from driftrates import growth, occupancy, quadrature, rates, simulate, store
 from driftrates.tables import conservative as tables
+from problems import gaussian_start, normal, problem
 
-
-def experiment(**changes):
-    base = {
-        "name": "table_test",
-        "target": {"mixture": {"means": [[0.0]], "standard_deviations": [1.0]}},
-        "smooth_target": True,
-        "start": {"gaussian": {"mean": 0.0, "standard_deviation": 1.6}},
-        "start_label": "table_test",
-        "field": "conservative",
-        "leave_one_out": False,
-        "kernel": {"name": "gaussian"},
-        "bandwidth": {"prefactor": 1.6},
-        "n_particles": [8, 14, 24, 40],
-        "replicates": 5,
-        "times": {"stop": 1.0, "count": 6, "spacing": "linear"},
-        "integrator": {"method": "dormand_prince", "rtol": 1e-4, "atol": 1e-6},
-        "dtype": "float64",
-        "entropy": True,
-        "keep_clouds": 2,
-    }
-    merged = {**base, **changes}
-    if isinstance(merged["bandwidth"], dict):
-        merged["bandwidth"] = [1.6 * n**-0.2 for n in merged["n_particles"]]
-    return merged
+experiment = partial(
+    problem,
+    name="table_test",
+    target=normal(1),
+    start=gaussian_start(1.6),
+    bandwidth={"prefactor": 1.6},
+    n_particles=[8, 14, 24, 40],
+    replicates=5,
+    times={"stop": 1.0, "count": 6},
+    integrator={"rtol": 1e-4, "atol": 1e-6},
+    entropy=True,
+)
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from driftrates.sums import cuda
 CASES = {
     "unknown key": ("seed: 20260522", "sede: 3", "configuration, sede: is unknown (did you mean 'seed'?); allowed: scale, device, seed"),
     "h = 0": (
-        "    bandwidth: 0.7",
-        "    bandwidth: 0.0",
+        "    bandwidth: 0.7\n    n_particles: {smoke: 16",
+        "    bandwidth: 0.0\n    n_particles: {smoke: 16",
         "configuration, experiments.entropy_d3.bandwidth: 0.0 is not allowed; allowed: a value > 0",
     ),
     "d that the data lacks": (

@@ -8,6 +8,7 @@ MEASUREMENTS = {
     "occupancy": "driftrates.occupancy:measure_occupancy",
     "one_step": "driftrates.transport:measure_one_step",
     "rates": "driftrates.rates:measure_rates",
+    "coercivity": "driftrates.laplace.coercivity:measure_coercivity",
 }
 EXPERIMENT_MEASUREMENTS = {
     "propagation": "driftrates.occupancy:measure_propagation",
@@ -16,7 +17,27 @@ EXPERIMENT_MEASUREMENTS = {
 STUDIES = {
     "growth": "driftrates.growth:growth_regimes",
     "failures": "driftrates.occupancy:measure_failures",
+    "baselines": "driftrates.baselines.comparison:check_baselines",
+    "field_comparison": "driftrates.baselines.comparison:compare_fields",
     "mass": "driftrates.occupancy:measure_mass",
+    "spectra": "driftrates.spectral.mean_field:measure_spectra",
+    "torus_particles": "driftrates.spectral.particles:measure_particles",
+    "annealing": "driftrates.spectral.annealing:measure_annealing",
+    "hermite": "driftrates.spectral.hermite:measure_hermite",
+    "regression": "driftrates.training.regression:measure_regression",
+    "training_errors": "driftrates.training.errors:measure_training_errors",
+    "generators_swiss_roll": "driftrates.training.generator:train_generators",
+    "generators_checkerboard": "driftrates.training.generator:train_generators",
+    "generators_eight_gaussians": "driftrates.training.generator:train_generators",
+    "generators_digits": "driftrates.training.generator:train_generators",
+    "gradient_flows": "driftrates.variational.smoothed_kl:measure_gradient_flows",
+    "stop_gradient": "driftrates.variational.full_gradient:measure_stop_gradient",
+    "decomposition": "driftrates.laplace.decomposition:measure_decomposition",
+    "laplace_rates": "driftrates.laplace.rates:measure_laplace_rates",
+    "method_comparison": "driftrates.laplace.comparison:measure_comparison",
+    "regularised": "driftrates.laplace.regularised:measure_regularised",
+    "mismatch": "driftrates.laplace.mismatch:measure_mismatch",
+    "ejections": "driftrates.laplace.ejection:measure_ejections",
 }
 MEASURED = [[measurement, name] for name, experiment in config["experiments"].items() for measurement in experiment["measure"]]
 DATA = [
@@ -28,28 +49,33 @@ DATA = [
 ]
 
 
-def measured(*measurements):
-    """Names of the Datasets of some measurements, over all experiments that ask for them."""
-    return ["/".join(pair) for pair in MEASURED if pair[0] in measurements]
+def measured(*measurements, fields=("conservative", "displacement", "sharp")):
+    """Names of the Datasets of some measurements, over all experiments with one of the fields that ask for them."""
+    having = [name for name, experiment in config["experiments"].items() if experiment["field"] in fields]
+    return [f"{measurement}/{name}" for measurement, name in MEASURED if measurement in measurements and name in having]
 
 
 FIGURE1 = ["conservative", "displacement", "score_laplace"]
 IDENTITY = ["score", "displacement"]
 ENTROPY = ["d1", "d2", "d3", "d5"]
 LONG = ["long_d1", "long_d2"]
+COERCIVITY = expand("{kind}/laplace_{d}", kind=["coercivity", "entropy"], d=ENTROPY)
 RATES = expand("rates/rates_{d}", d=ENTROPY)
 DIGITS = expand("digits{d}_{field}", d=[2, 10], field=["conservative", "displacement", "sharp"])
+GENERATORS = expand("generators_{data}", data=["swiss_roll", "checkerboard", "eight_gaussians", "digits"])
 
 CHAPTERS = {
+    "spectral": ["spectra", "torus_particles", "hermite"],
+    "annealing": ["annealing"],
     "foundations": [
         "kernels",
         "fields/figure1",
         *expand("flow/figure1_{field}", field=FIGURE1),
         *expand("flow/identity_{field}", field=IDENTITY),
     ],
-    "entropy_budget": measured("entropy"),
+    "entropy_budget": measured("entropy", fields=["conservative"]),
     "conservative": [
-        *measured("entropy", "observables", "constants", "rates", "one_step", "random_time"),
+        *measured("entropy", "observables", "constants", "rates", "one_step", "random_time", fields=["conservative"]),
         "growth",
     ],
     "occupancy": [*measured("occupancy", "propagation", "rates"), "failures", "mass"],
@@ -59,15 +85,60 @@ CHAPTERS = {
         *expand("flow/entropy_{d}", d=ENTROPY),
         "growth",
     ],
+    "laplace_field": ["decomposition"],
+    "laplace_rates": ["laplace_rates", "method_comparison"],
+    "regularised": ["regularised"],
+    "laplace_residual": ["mismatch", "ejections"],
+    "coercivity": COERCIVITY,
+    "variational": ["gradient_flows", "stop_gradient"],
+    "training": ["regression", "training_errors", *GENERATORS],
+    "laplace_entropy": measured("entropy", fields=["displacement", "sharp"]),
+    "baselines": ["baselines", "field_comparison"],
 }
 TABLES = {
+    "convergence_times": {"module": "annealing", "data": ["annealing"], "category": "Annealing"},
+    "annealing_winners": {"module": "annealing", "data": ["annealing"], "category": "Annealing"},
+    "spectral_rates": {
+        "module": "spectral",
+        "data": ["spectra", "torus_particles"],
+        "category": "Spectra",
+    },
+    "laplace_constants": {"module": "laplace", "data": COERCIVITY, "category": "Laplace bound"},
+    "laplace_rate_exponents": {"module": "comparison", "data": ["laplace_rates"], "category": "Laplace rates"},
+    "method_comparison": {"module": "comparison", "data": ["method_comparison"], "category": "Laplace rates"},
     "kernels": {"module": "conservative", "data": ["kernels"], "category": "Kernels"},
     "rate_exponents": {"module": "conservative", "data": RATES, "category": "Rates"},
     "constants": {"module": "conservative", "data": measured("constants"), "category": "Quadrature constants"},
     "growth_exponents": {"module": "conservative", "data": ["growth"], "category": "Quadrature constants"},
     "occupancy_failures": {"module": "conservative", "data": ["failures"], "category": "Occupancy"},
+    "field_comparison": {"module": "baselines", "data": ["field_comparison"], "category": "Baselines"},
+    "generator_quality": {"module": "training", "data": GENERATORS, "category": "Training"},
 }
 FIGURES = {
+    "spectra": {"data": ["spectra", "torus_particles"], "category": "Spectra"},
+    "identifiability": {"data": ["spectra"], "category": "Spectra"},
+    "annealing": {"data": ["annealing"], "category": "Annealing"},
+    "hermite_spectrum": {"data": ["hermite"], "category": "Spectra"},
+    "laplace_rates": {"data": ["laplace_rates"], "category": "Laplace rates"},
+    "laplace_comparison": {"data": ["method_comparison"], "category": "Laplace rates"},
+    "coercivity": {"data": expand("coercivity/laplace_{d}", d=ENTROPY), "category": "Laplace bound"},
+    "laplace_bound": {"data": COERCIVITY, "category": "Laplace bound"},
+    "mode_coverage": {"data": ["field_comparison"], "category": "Baselines"},
+    "affinity_floor": {"data": ["baselines"], "category": "Baselines"},
+    "training_errors": {"data": ["training_errors"], "category": "Training"},
+    "generators": {"data": GENERATORS, "category": "Training"},
+    "generated_digits": {"data": ["generators_digits"], "category": "Training"},
+    "laplace_entropy": {
+        "data": expand("entropy/laplace_{d}", d=ENTROPY),
+        "category": "Laplace entropy",
+    },
+    "gradient_flows": {"data": ["gradient_flows"], "category": "Variational form"},
+    "stop_gradient": {"data": ["stop_gradient"], "category": "Variational form"},
+    "regularised": {"data": ["regularised"], "category": "Laplace bound"},
+    "laplace_decomposition": {"data": ["decomposition"], "category": "Laplace field"},
+    "laplace_curl": {"data": ["decomposition"], "category": "Laplace field"},
+    "laplace_residual": {"data": ["mismatch"], "category": "Laplace residual"},
+    "ejections": {"data": ["ejections"], "category": "Laplace residual"},
     "figure1": {
         "data": expand("flow/figure1_{field}", field=FIGURE1),
         "category": "Figure 1",

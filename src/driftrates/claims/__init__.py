@@ -10,7 +10,24 @@ import xarray as xr
 
 from driftrates.claims import ledger
 
-CHAPTERS = ("foundations", "entropy_budget", "conservative", "occupancy", "beyond")
+CHAPTERS = (
+    "foundations",
+    "entropy_budget",
+    "conservative",
+    "occupancy",
+    "beyond",
+    "laplace_field",
+    "laplace_rates",
+    "coercivity",
+    "spectral",
+    "annealing",
+    "regularised",
+    "variational",
+    "training",
+    "laplace_entropy",
+    "laplace_residual",
+    "baselines",
+)
 
 
 def judge(chapter: str, data: Mapping[str, xr.Dataset]) -> pd.DataFrame:

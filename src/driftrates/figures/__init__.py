@@ -82,6 +82,8 @@ _METADATA: dict[str, dict[str, None]] = {".svg": {"Date": None}, ".pdf": {"Creat
 
 _AT_REST = 0.05
 """Movement (pixels) of the panels below which a layout is settled."""
+_DIGITS = 6
+"""Digits that are kept of a position relative to the figure."""
 
 Plot = Callable[[Mapping[str, xr.Dataset]], Figure]
 
@@ -105,7 +107,10 @@ def styled(plot: Plot) -> Plot:
 
 
 def _settle(figure: Figure) -> None:
-    """Repeat the constrained layout until it rests and keep it: one pass is not enough for panels of fixed shape."""
+    """Repeat the constrained layout until it rests and keep it: one pass is not enough for panels of fixed shape.
+
+    What is kept is rounded, because the solver of the layout adds in an order that differs from process to process.
+    """
     before = np.inf
     for _ in range(12):
         figure.get_layout_engine().execute(figure)
@@ -114,6 +119,13 @@ def _settle(figure: Figure) -> None:
             break
         before = now
     figure.set_layout_engine("none")
+    waiting = list(figure.subfigs)
+    while waiting:
+        part = waiting.pop()
+        part.bbox_relative.p0, part.bbox_relative.p1 = np.round([part.bbox_relative.p0, part.bbox_relative.p1], _DIGITS)
+        waiting += part.subfigs
+    for ax in figure.axes:
+        ax.set_position(np.round(ax.get_position(original=True).bounds, _DIGITS).tolist())
 
 
 def save(figure: Figure, stem: str | Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from driftrates.rates import verdict
+from driftrates.rates import student_interval, verdict
 
 
 def kernels(data: Mapping[str, xr.Dataset]) -> pd.DataFrame:
@@ -160,3 +160,11 @@ def _interval(ends: list[float]) -> str:
 
 def rounded(value: xr.DataArray | float) -> float:
     return float(f"{float(value):.3g}")
+
+
+def mean_interval(values: xr.DataArray) -> str:
+    """Mean ± half of Student's 95 % interval of independent values (R,); of a single one the value alone."""
+    if values.size < 2:
+        return f"{float(values.mean()):.3g}"
+    mean, (_, high) = student_interval(values)
+    return f"{mean:.3g} ± {high - mean:.2g}"

@@ -1,0 +1,1 @@
+"""Drifting as score matching: spectra of the linearised flow, the mean-field equation and its particles."""

@@ -1,0 +1,55 @@
+"""The figure of annealing from a small Dataset: labelled, on the page, without overlaps, and drawing what the data hold."""
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from driftrates import figures
+from driftrates.figures import annealing as module
+from driftrates.spectral import annealing
+
+
+@pytest.fixture(scope="module")
+def data():
+    mixtures = {"particles": 16, "pilots": 1, "replicates": 2, "checkpoints": (2, 4), "bandwidths": (0.5, 1.0), "rates": (0.2, 0.4)}
+    sizes = {"largest": 8, "mean_field_largest": 6, "particle_largest": 4, "starts": 1, "stop": 60.0, "particle_stop": 40.0}
+    return {"annealing": annealing.measure_annealing(seed=2, n_particles=64, replicates=3, resamples=9, mixtures=mixtures, **sizes)}
+
+
+def test_the_figure_is_labelled_fits_the_page_and_does_not_overlap(data):
+    figure = module.plot(data)
+    assert figure.get_size_inches()[0] == figures.DOUBLE
+    canvas = FigureCanvasAgg(figure)
+    (width, height), renderer = canvas.get_width_height(), canvas.get_renderer()
+    boxes = [ax.get_tightbbox(renderer) for ax in figure.axes]
+    for k, (ax, box) in enumerate(zip(figure.axes, boxes, strict=True)):
+        assert ax.get_xlabel()
+        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, ax.get_title(loc="left")
+        for other in boxes[k + 1 :]:
+            across = min(box.x1, other.x1) - max(box.x0, other.x0)
+            along = min(box.y1, other.y1) - max(box.y0, other.y0)
+            assert across <= 2 or along <= 2, ax.get_title(loc="left")
+    letters = [ax.get_title(loc="left")[len(r"$\mathbf{")] for ax in figure.axes]
+    assert letters == list("abcdefg")
+
+
+def test_times_are_those_of_the_data(data):
+    (study,) = data.values()
+    figure = module.plot.__wrapped__(data)
+    for ax, first in ((figure.axes[0], "fixed 0.25"), (figure.axes[1], "best fixed")):
+        times = study["convergence_time"].sel(schedule=first)
+        np.testing.assert_array_equal(ax.lines[0].get_ydata(), times.sel(equation="linear"))
+        np.testing.assert_array_equal(ax.lines[3].get_ydata(), times.sel(equation="particles"))
+    np.testing.assert_array_equal(figure.axes[1].lines[-2].get_ydata(), study["optimal_time"])
+
+
+def test_contests_are_means_with_the_intervals_of_the_chosen(data):
+    (study,) = data.values()
+    ax = module.plot.__wrapped__(data).axes[3]
+    case = study.isel(case=0)
+    drawn = next(line for line in ax.lines if line.get_label() == "best annealed")
+    np.testing.assert_allclose(drawn.get_ydata(), case["contest"].sel(contender="best annealed").mean("replicate")[1:])
+    chosen = int(case["choice"].sel(contender="best fixed", checkpoint=4))
+    assert ax.collections[0].get_segments()[1][1, 1] == pytest.approx(
+        float(case["distance"].sel(checkpoint=4)[chosen] + case["distance_error"].sel(checkpoint=4)[chosen])
+    )
