@@ -17,16 +17,16 @@ CHAPTERS = (
     "occupancy",
     "beyond",
     "laplace_field",
-    "laplace_rates",
+    "laplace_entropy",
     "coercivity",
+    "laplace_residual",
+    "regularised",
+    "laplace_rates",
     "spectral",
     "annealing",
-    "regularised",
     "variational",
-    "training",
-    "laplace_entropy",
-    "laplace_residual",
     "baselines",
+    "training",
 )
 
 
