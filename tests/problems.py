@@ -6,9 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import xarray as xr
 import yaml
 
+from driftrates import kernels
 from driftrates.config import resolve
+from driftrates.fields import DriftField, SmoothedPoints
 
 
 def normal(d: int) -> dict[str, Any]:
@@ -39,6 +43,27 @@ def problem(**given: Any) -> dict[str, Any]:
     """The experiment of the given keys as ``resolve`` hands it to the stages; ``name`` is "problem" if left out."""
     name = given.pop("name", "problem")
     return resolve({"experiments": {name: {**BASE, **given}}}, _schema(), check_device=False)["experiments"][name]
+
+
+def speed_budget(flow: xr.Dataset, *, initial_kl: float) -> xr.Dataset:
+    """The part of an entropy budget that T6.9 needs, for a flow without ``entropy``."""
+    speed = flow["squared_speed"].mean("replicate")
+    average = speed.cumulative_integrate("time") / flow["time"].where(flow["time"] > 0)
+    return xr.Dataset({"mean_squared_speed": average.fillna(speed), "initial_kl": ("bandwidth", [initial_kl])}, flow.coords)
+
+
+def make_kernel(eps: float) -> kernels.Kernel:
+    return kernels.make("smoothed_laplace", eps=eps)
+
+
+def make_field(d: int, kernel: kernels.Kernel, m: int = 5, h: float = 0.6) -> DriftField:
+    """A leave-one-out displacement field toward m normal points."""
+    data = np.random.default_rng(3).standard_normal((1, m, d))
+    return DriftField("displacement", SmoothedPoints(data, kernel, h), kernel, h, True)
+
+
+def make_cloud(n: int, d: int, seed: int = 0) -> np.ndarray:
+    return 1.3 * np.random.default_rng(seed).standard_normal((n, d)) + 0.2
 
 
 @cache

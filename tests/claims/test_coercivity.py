@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-import xarray as xr
 
 from driftrates import simulate
 from driftrates.claims import judge, ledger
 from driftrates.laplace.coercivity import measure_coercivity
-from problems import LEAVE_ONE_OUT, gaussian_start, problem
+from problems import LEAVE_ONE_OUT, gaussian_start, problem, speed_budget
 
 STATEMENTS = {"L6.4", "A6.5", "L6.6", "X2", "X3", "A6.7", "C6.12", "T6.9"}
 
@@ -27,9 +26,7 @@ def make_data(d):
         keep_clouds=4,
     )
     flow = simulate.simulate_flow(experiment, seed=8)
-    speed = flow["squared_speed"].mean("replicate")
-    average = speed.cumulative_integrate("time") / flow["time"].where(flow["time"] > 0)
-    budget = xr.Dataset({"mean_squared_speed": average.fillna(speed), "initial_kl": ("bandwidth", [0.1])}, flow.coords)
+    budget = speed_budget(flow, initial_kl=0.1)
     name = f"small_d{d}"
     return {f"coercivity/{name}": measure_coercivity(flow, samples=512), f"entropy/{name}": budget}
 

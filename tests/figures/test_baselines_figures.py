@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from driftrates import figures
 from driftrates.baselines import affinity, comparison
 from driftrates.figures import affinity_floor, mode_coverage
+from pages import assert_panels_fit
 
 MODULES = {"mode_coverage": mode_coverage, "affinity_floor": affinity_floor}
 
@@ -21,15 +21,7 @@ def data():
 def test_figures_are_labelled_fit_the_page_and_do_not_overlap(name, data):
     figure = MODULES[name].plot(data[name])
     assert figure.get_size_inches()[0] == figures.DOUBLE
-    canvas = FigureCanvasAgg(figure)
-    (width, height), renderer = canvas.get_width_height(), canvas.get_renderer()
-    boxes = [ax.get_tightbbox(renderer) for ax in figure.axes]
-    for k, (ax, box) in enumerate(zip(figure.axes, boxes, strict=True)):
-        assert box.x0 >= -1 and box.y0 >= -1 and box.x1 <= width + 1 and box.y1 <= height + 1, ax.get_title(loc="left")
-        for other in boxes[k + 1 :]:
-            across = min(box.x1, other.x1) - max(box.x0, other.x0)
-            along = min(box.y1, other.y1) - max(box.y0, other.y0)
-            assert across <= 2 or along <= 2, ax.get_title(loc="left")
+    assert_panels_fit(figure)
     letters = [ax.get_title(loc="left")[len(r"$\mathbf{")] for ax in figure.axes]
     assert letters == sorted(set(letters)) and len(letters) == len(figure.axes)
 

@@ -5,13 +5,12 @@ import itertools
 
 import numpy as np
 import pytest
-import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from driftrates import figures, simulate
 from driftrates.laplace import coercivity
 from driftrates.tables.laplace import laplace_constants
-from problems import LEAVE_ONE_OUT, gaussian_start, problem
+from problems import LEAVE_ONE_OUT, gaussian_start, problem, speed_budget
 
 NAMES = ["coercivity", "laplace_bound"]
 
@@ -30,9 +29,7 @@ def make_pair(d):
         keep_clouds=3,
     )
     flow = simulate.simulate_flow(experiment, seed=8)
-    speed = flow["squared_speed"].mean("replicate")
-    average = speed.cumulative_integrate("time") / flow["time"].where(flow["time"] > 0)
-    budget = xr.Dataset({"mean_squared_speed": average.fillna(speed), "initial_kl": ("bandwidth", [0.1])}, flow.coords)
+    budget = speed_budget(flow, initial_kl=0.1)
     return coercivity.measure_coercivity(flow, samples=128), budget
 
 

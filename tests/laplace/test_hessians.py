@@ -10,22 +10,10 @@ from driftrates import kernels
 from driftrates.fields import DriftField, SmoothedPoints
 from driftrates.laplace.hessians import hessians
 from driftrates.laplace.regularised import point_values
+from problems import make_cloud, make_field, make_kernel
 
 H = 0.6
 LAPLACE = kernels.make("laplace")
-
-
-def make_kernel(eps):
-    return kernels.make("smoothed_laplace", eps=eps)
-
-
-def make_field(d, kernel, m=5, h=H):
-    data = np.random.default_rng(3).standard_normal((1, m, d))
-    return DriftField("displacement", SmoothedPoints(data, kernel, h), kernel, h, True)
-
-
-def make_cloud(n, d, seed=0):
-    return 1.3 * np.random.default_rng(seed).standard_normal((n, d)) + 0.2
 
 
 def exact_values(field, cloud, eps):
