@@ -161,7 +161,7 @@ def machine() -> dict[str, Any]:
         "vector instructions": [f for f in ("avx2", "fma", "avx512f", "avx512dq", "neon") if f in features],
         "cores": os.cpu_count(),
         "python": platform.python_version(),
-        "system": platform.platform(terse=True),
+        "system": f"{platform.system()} {platform.machine()}",
         "versions": {package: version(package) for package in sorted({*PACKAGES.values()} - {""})},
     }
 
