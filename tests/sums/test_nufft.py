@@ -44,6 +44,13 @@ def test_points_far_from_all_sources_are_summed_directly(distance):
     assert max(compare(x, y, 0.4, 1e-9).values()) < 1e-9 * (distance / 0.4) ** 2
 
 
+@pytest.mark.parametrize("d", [1, 2])
+def test_no_point_sees_an_image_of_the_sources(d):
+    y = np.random.default_rng(0).normal(size=(1, 300, d))
+    x = np.repeat(np.linspace(-1.0, 14.0, 801), d).reshape(1, -1, d)
+    assert compare(x, y, 0.4, 1e-9)["k"] < 1e-9
+
+
 def test_without_the_direct_sums_the_tail_would_be_lost(monkeypatch):
     rng = np.random.default_rng(0)
     y = rng.normal(size=(1, 400, 2))

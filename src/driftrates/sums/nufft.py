@@ -48,11 +48,16 @@ def grid(x: np.ndarray, y: np.ndarray, tolerance: float) -> Grid:
 
     Its period keeps the images of the sources out of reach of these points.
     """
-    reach = math.sqrt(2 * math.log(3 / tolerance))
+    reach = _reach(tolerance)
     low, high = y.min(0), y.max(0)
     low, high = np.minimum(low, np.maximum(x.min(0), low - reach)), np.maximum(high, np.minimum(x.max(0), high + reach))
     period = high - low + reach
     return Grid(low, period, tuple(2 * int(math.ceil(reach * p / (2 * math.pi))) + 1 for p in period))
+
+
+def _reach(tolerance: float) -> float:
+    """Distance in units of h at which the Gaussian falls to a third of ``tolerance``."""
+    return math.sqrt(2 * math.log(3 / tolerance))
 
 
 def absolute_tolerance(rtol: float) -> float:
@@ -83,7 +88,8 @@ def accumulate(
         box = grid(points, sources, tolerance)
         if math.prod(box.modes) > LARGEST_GRID:
             raise ValueError(f"the engine 'nufft' would need {'x'.join(map(str, box.modes))} modes: use the direct engine, or a larger h")
-        inside = ((points >= box.origin) & (points <= box.origin + box.period)).all(1) & (shift[r] == 0)
+        # Beyond, a point would see the images of the sources.
+        inside = ((points >= box.origin) & (points <= box.origin + box.period - _reach(tolerance))).all(1) & (shift[r] == 0)
         columns = np.zeros((program.rows, len(points)))
         columns[:, inside] = _transform(program, points[inside], sources, box, tolerance)
         if program.exclude_self:
