@@ -66,6 +66,11 @@ def make_cloud(n: int, d: int, seed: int = 0) -> np.ndarray:
     return 1.3 * np.random.default_rng(seed).standard_normal((n, d)) + 0.2
 
 
+def labelled(ds: xr.Dataset) -> bool:
+    """Whether every variable and coordinate says what it is and in which units."""
+    return all(v.attrs.get("long_name") and v.attrs.get("units") for v in ds.variables.values())
+
+
 @cache
 def _schema() -> dict[str, Any]:
     return yaml.safe_load((Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml").read_text())

@@ -10,7 +10,7 @@ import xarray as xr
 from scipy.spatial.distance import cdist, pdist
 
 from driftrates import kernels, occupancy, simulate
-from problems import normal, problem
+from problems import labelled, normal, problem
 
 UNIFORM_START = {"data": {"name": "uniform", "dimension": 2, "low": -0.5, "high": 0.5}}
 COARSE = {"rtol": 1e-5, "atol": 1e-6}
@@ -26,10 +26,6 @@ experiment = partial(
     integrator={"rtol": 1e-7, "atol": 1e-9},
     keep_clouds=4,
 )
-
-
-def labelled(ds):
-    return all(v.attrs.get("long_name") and v.attrs.get("units") for v in ds.variables.values())
 
 
 @pytest.fixture(scope="module")

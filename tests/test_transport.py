@@ -11,7 +11,7 @@ from scipy.spatial.distance import cdist
 from scipy.stats import wasserstein_distance
 
 from driftrates import simulate, transport
-from problems import problem
+from problems import labelled, problem
 
 COARSE = {"rtol": 1e-5, "atol": 1e-6}
 
@@ -25,10 +25,6 @@ experiment = partial(
     integrator={"rtol": 1e-7, "atol": 1e-9},
     keep_clouds=3,
 )
-
-
-def labelled(ds):
-    return all(v.attrs.get("long_name") and v.attrs.get("units") for v in ds.variables.values())
 
 
 @pytest.fixture(scope="module")
