@@ -29,20 +29,44 @@ for figure, entry in FIGURES.items():
             "../scripts/plot_figure.py"
 
 
+rule claims_overview:
+    input:
+        "<results>/tables/claims.csv",
+    output:
+        report(
+            "<results>/figures/claims_overview.svg",
+            caption="../report/claims_overview.rst",
+            category="Claims",
+            labels={"figure": "claims_overview"},
+        ),
+        "<results>/figures/claims_overview.pdf",
+        "<results>/figures/claims_overview.png",
+    log:
+        "<logs>/plot_figure/claims_overview.log",
+    benchmark:
+        "<benchmarks>/plot_figure/claims_overview.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        digest=stage_digest("plot_claims"),
+    script:
+        "../scripts/plot_claims.py"
+
+
 rule figures:
     input:
         expand(
             "<results>/figures/{figure}.{suffix}",
-            figure=FIGURES,
+            figure=[*FIGURES, "claims_overview"],
             suffix=["pdf", "svg", "png"],
         ),
 
 
 rule gallery:
     input:
-        expand("<results>/figures/{figure}.png", figure=FIGURES),
+        expand("<results>/figures/{figure}.png", figure=[*FIGURES, "claims_overview"]),
     output:
-        expand("docs/figures/{figure}.png", figure=FIGURES),
+        expand("docs/figures/{figure}.png", figure=[*FIGURES, "claims_overview"]),
     log:
         "<logs>/gallery.log",
     conda:

@@ -201,5 +201,5 @@ RUNS = [
     *(["judge_claims", chapter] for chapter in CHAPTERS),
     ["collect_claims"],
     *(["write_table", table] for table in TABLES),
-    *(["plot_figure", figure] for figure in FIGURES),
+    *(["plot_figure", figure] for figure in [*FIGURES, "claims_overview"]),
 ]

@@ -30,6 +30,16 @@ COLUMNS = (
     "source",
 )
 
+OUTCOMES: dict[str, tuple[str, ...]] = {
+    "confirmed": ("holds", "attained", "satisfied", "exhibited"),
+    "faster than the bound": ("faster than the bound",),
+    "loose": ("loose",),
+    "vacuous": ("vacuous",),
+    "contradicted": ("fails", "violated", "not satisfied", "not exhibited", "not attained", "slower than predicted"),
+    "undecided": ("undecided",),
+}
+"""The verdicts that mean the same to a reader."""
+
 ATTAINED, LOOSE, VACUOUS = 1.1, 10.0, 1000.0
 """A bound is attained where it exceeds the measurement in some case by less, loose or vacuous where in every case by more than this."""
 
