@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
+from driftrates.messages import shown
+
 FUNCTIONS = ("sqrt", "log", "exp")
 MAX_LENGTH, MAX_DEPTH = 10_000, 400
 _OPERATORS = {ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.Div: "div"}
@@ -29,13 +31,13 @@ def parse(text: str) -> ast.expr:
     try:
         tree = ast.parse(text, mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise ValueError(f"{text!r} is not an arithmetic expression") from error
+        raise ValueError(f"{shown(text)} is not an arithmetic expression") from error
     nodes = level = [tree]
     for _ in range(MAX_DEPTH):
         level = [child for node in level for child in ast.iter_child_nodes(node)]
         nodes = nodes + level
     if level:
-        raise ValueError(f"{text!r} is nested more than {MAX_DEPTH} levels deep")
+        raise ValueError(f"{shown(text)} is nested more than {MAX_DEPTH} levels deep")
     called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
     for node in nodes:
         allowed = (
@@ -56,7 +58,7 @@ def parse(text: str) -> ast.expr:
             or isinstance(node, (ast.operator, ast.unaryop, ast.expr_context))
         )
         if not allowed:
-            raise ValueError(f"{text!r} uses {type(node).__name__}: only + - * /, numbers, names and {FUNCTIONS} are allowed")
+            raise ValueError(f"{shown(text)} uses {type(node).__name__}: only + - * /, numbers, names and {FUNCTIONS} are allowed")
     return tree
 
 

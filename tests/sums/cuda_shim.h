@@ -38,6 +38,9 @@ static inline double __hiloint2double(int high, int low) {
   return v;
 }
 
+static inline float __fmul_rn(float a, float b) { return a * b; }
+static inline double __dmul_rn(double a, double b) { return a * b; }
+
 namespace shim {
 constexpr unsigned most_threads = 128, stack_bytes = 1 << 17;
 static ucontext_t scheduler, fibres[most_threads];
@@ -80,6 +83,14 @@ static void launch(unsigned width, unsigned height, unsigned threads, const Kern
 }  // namespace shim
 
 static inline void __syncthreads() { swapcontext(&shim::fibres[threadIdx.x], &shim::scheduler); }
+static inline int __syncthreads_or(int value) {
+  static int any;
+  if (threadIdx.x == 0) any = 0;
+  __syncthreads();
+  any |= value;
+  __syncthreads();
+  return any;
+}
 
 #define SHIM_LAUNCHERS                                                                                                                    \
   extern "C" void run_pairs(int width, int height, int threads, const REAL* x, const REAL* y, const REAL* shift, const long long* index,  \

@@ -6,8 +6,6 @@ import ctypes
 import re
 import shutil
 import subprocess
-import sys
-import types
 from pathlib import Path
 
 import numpy as np
@@ -224,6 +222,7 @@ def test_accumulate_is_the_reference(device, name, d, dtype, exclude_self):
         y = cloud(2, 1 if shared else replicates, m, d, dtype=dtype)
         y[0, :5] = x[0, :5]  # points on top of sources
         shift = np.abs(cloud(3, replicates, n, dtype=dtype))
+        shift[0] = 0  # the first replicate takes the plain pass, in scaled coordinates, the others the lifted one
         value = cuda.accumulate(program, *map(device.asarray, (x, y, shift)))
         assert_near(device.asnumpy(value), *oracle(program, x, y, shift), dtype)
     if device.launches:
@@ -340,31 +339,3 @@ def test_slices_change_only_rounding_and_runs_agree(device):
         one = cuda.accumulate(program, *arguments)
         assert device.launches[0][1] > 1 and device.launches[-1][1] == 1
         np.testing.assert_allclose(one, first, rtol=1e-13, atol=1e-11)
-
-
-# Without a GPU.
-
-
-def _without_cupy(monkeypatch):
-    monkeypatch.setitem(sys.modules, "cupy", None)
-
-
-def _without_gpu(monkeypatch):
-    fake = types.ModuleType("cupy")
-    fake.is_available = lambda: False
-    monkeypatch.setitem(sys.modules, "cupy", fake)
-
-
-@pytest.mark.parametrize(("hide", "cause"), [(_without_cupy, "needs CuPy"), (_without_gpu, "no usable GPU")])
-def test_without_a_gpu_one_line_names_the_remedy(monkeypatch, hide, cause):
-    hide(monkeypatch)
-    assert cuda.available() is False
-    x, shift = np.zeros((1, 3, 2)), np.zeros((1, 3))
-    for call in (
-        cuda.device_name,
-        lambda: cuda.accumulate(program_of("gaussian", 2), x, x, shift),
-        lambda: cuda.nearest(x, x),
-    ):
-        with pytest.raises(RuntimeError, match=rf"{cause}.*\.\[cuda12\].*\.\[cuda13\].*device: cpu") as caught:
-            call()
-        assert "\n" not in str(caught.value)

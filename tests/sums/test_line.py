@@ -1,5 +1,7 @@
 """The exact engine on the line against the NumPy reference and against extended precision."""
 
+import math
+
 import mpmath
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftrates import kernels
-from driftrates.sums import TERMS, kernel_sums, line
+from driftrates.sums import TERMS, cpu, kernel_sums, line
 from driftrates.sums.program import compile_terms
 
 NAMES = ("laplace", "matern32", "matern52", "matern72")
@@ -83,6 +85,66 @@ def test_against_extended_precision():
             slope = sum((1 + abs(z)) / 3 * z * mpmath.exp(-abs(z)) for z in s)
             assert abs(found["k"][0, i] / float(mass) - 1) < 2e-14
             assert abs(found["gz"][0, i, 0] - float(slope)) < 2e-14 * float(mass)
+
+
+def test_a_million_equal_gaps_add_up_no_rounding():
+    """Below a point of an even lattice of step g, sum s^p e^-s has a closed form; a plain recursion is off by 1e-12 here."""
+    n, g = 1_000_000, 2.0**-17
+    x = (g * np.arange(n)).reshape(1, n, 1)
+    program = compile_terms(kernels.make("matern32"), 1, ("k", "kz"))
+    columns = line.accumulate(program, x, x, np.zeros((1, n)))[0]
+    count = np.arange(0, n, 4321)
+
+    def side(steps):  # sums of (1 + s) e^-s and (1 + s) s e^-s over s = g, 2 g, ..., steps g
+        with mpmath.workdps(60):
+            e, k = mpmath.mpf(g), mpmath.mpf(int(steps))
+            sums = [mpmath.diff(lambda t: mpmath.expm1(-k * t) / mpmath.expm1(-t) * mpmath.exp(-t), e, p) * (-e) ** p for p in range(3)]
+            return float(sums[0] + sums[1]), float(sums[1] + sums[2])
+
+    below, above = (np.array([side(c) for c in steps]) for steps in (count, n - 1 - count))
+    np.testing.assert_allclose(columns[0, count], 1 + below[:, 0] + above[:, 0], rtol=1e-13)
+    mass = below[:, 1] + above[:, 1]
+    assert (np.abs(columns[1, count] - (above[:, 1] - below[:, 1])) < 1e-13 * mass).all()
+
+
+def test_many_sources_against_exact_summation():
+    rng = np.random.default_rng(0)
+    x = np.concatenate([rng.normal(size=60_000), rng.normal(size=20_000) * 1e-9, 7 + rng.exponential(size=20_000)]).reshape(1, -1, 1) / 0.2
+    found = line.accumulate(compile_terms(kernels.make("laplace"), 1, ("k",), True), x, x, np.zeros(x.shape[:2]))[0, 0]
+    for i in range(0, 100_000, 9973):
+        s = np.abs(np.delete(x[0, :, 0], i) - x[0, i, 0])
+        assert abs(found[i] / math.fsum(np.exp(-s)) - 1) < 1e-13
+
+
+def test_threads_and_replicates_change_nothing():
+    x, before = np.random.default_rng(0).normal(size=(5, 300, 1)), cpu.threads()
+    program, shift = compile_terms(kernels.make("matern52"), 1, ("k", "gz", "lap")), np.zeros((5, 300))
+    try:
+        found = []
+        for threads in (1, 3):
+            cpu.set_threads(threads)
+            found.append(line.accumulate(program, x, x[:1], shift))
+    finally:
+        cpu.set_threads(before)
+    np.testing.assert_array_equal(*found)
+    for r in range(5):
+        np.testing.assert_array_equal(found[0][r], line.accumulate(program, x[r : r + 1], x[:1], shift[:1])[0])
+
+
+def test_a_source_that_is_no_number_is_not_passed_over():
+    program, x = compile_terms(kernels.make("laplace"), 1, ("k",)), np.zeros((2, 3, 1))
+    y = np.array([[[0.0], [np.nan]], [[0.0], [1.0]]])
+    found = line.accumulate(program, x, y, np.zeros((2, 3)))
+    assert np.isnan(found[0]).all() and found[1] == pytest.approx(1 + np.exp(-1))
+
+
+def test_a_point_that_is_no_number_has_no_sum():
+    program = compile_terms(kernels.make("laplace"), 1, ("k", "kz"), False)
+    x, y = np.array([[[np.nan], [-1.0]]]), np.array([[[0.0], [1.0]]])
+    found = line.accumulate(program, x, y, np.zeros((1, 2)))
+    assert np.isnan(found[0, :, 0]).all() and found[0, 0, 1] == pytest.approx(np.exp(-1) + np.exp(-2))
+    alone = line.accumulate(compile_terms(kernels.make("laplace"), 1, ("k",), True), x, x, np.zeros((1, 2)))
+    assert np.isnan(alone).all()
 
 
 def test_what_it_does_not_do_is_said():

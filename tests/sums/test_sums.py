@@ -1,6 +1,7 @@
 """Every engine, through the one public call, against sums that are written out in extended precision."""
 
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 
 import mpmath
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from driftrates import expressions, kernels
-from driftrates.sums import TERMS, engine_for, kernel_sums
+from driftrates.sums import ENGINES, TERMS, describe, engine_for, kernel_sums, work
 
 KERNELS = kernels.names()
 DTYPES = ("float64", "float32")
@@ -367,9 +368,11 @@ X = np.zeros((2, 3, 2))
         (X, X, np.nan, ("k",), {}, "h must be a positive number"),
         (X, X, np.inf, ("k",), {}, "h must be a positive number"),
         (X, X, [1.0, 1.0, 1.0], ("k",), {}, "one per replicate"),
+        (X, X, 1e-310, ("k",), {}, "h = 1e-310 is so small that 1 / h is beyond the range of float64"),
+        (X.astype("float32"), X.astype("float32"), [1.0, 1e-40], ("k",), {}, "h = 1e-40 is so small .* float32"),
         (X, X, [1.0, 0.0], ("k",), {}, "h must be a positive number"),
         (X, X, 1.0, ("laplacian",), {}, "unknown term 'laplacian'; known: companion, k, kz"),
-        (X, X, 1.0, ("k",), {"engine": "gpu"}, "unknown engine 'gpu'; known: reference, cpu, line, nufft, cuda"),
+        (X, X, 1.0, ("k",), {"engine": "gpu"}, "unknown engine 'gpu'; known: reference, cpu, line, cells, nufft, ewald, cuda, cunufft"),
     ],
 )
 def test_bad_input_is_refused(x, y, h, terms, options, message):
@@ -390,3 +393,23 @@ def test_a_kink_has_no_laplacian_and_a_short_ladder_says_so(monkeypatch):
     kernel_sums(X, X, Short(), 1.0, ("gz",))
     with pytest.raises(ValueError, match=r"'short' defines the rungs -1\.\.1 of its ladder, not 2"):
         kernel_sums(X, X, Short(), 1.0, ("lap",))
+
+
+def test_the_work_of_each_engine_is_counted():
+    x = np.random.default_rng(0).normal(size=(2, 30, 2))
+    before = work()
+    for name, count in (("cpu", 2), ("nufft", 1), (None, 1)):
+        for _ in range(count):
+            kernel_sums(x, x[:1, :10], kernels.make("gaussian"), 0.5, ("k",), engine=name, rtol=1e-6)
+    done = work() - before
+    assert dict(zip(ENGINES, done.tolist(), strict=True)) == {**dict.fromkeys(ENGINES, [0, 0]), "cpu": [3, 1800], "nufft": [1, 600]}
+    assert describe(done) == "cpu (3 passes, 1800 pairs), nufft (1 pass, 600 pairs)"
+    assert describe(0 * done) is None
+
+
+def test_the_work_of_many_threads_is_counted():
+    x = np.zeros((1, 4, 1))
+    before = work()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda _: kernel_sums(x, x, kernels.make("gaussian"), 0.5, ("k",), engine="reference"), range(200)))
+    assert (work() - before)[ENGINES.index("reference")].tolist() == [200, 3200]

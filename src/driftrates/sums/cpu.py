@@ -9,19 +9,27 @@ Results do not depend on the number of threads: every point is summed by one thr
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from ctypes import CFUNCTYPE, c_int64, c_void_p
-from functools import cache, lru_cache
+from ctypes import addressof, c_char
+from functools import cache, lru_cache, partial
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.spatial import KDTree
 
+from driftrates import expressions
+from driftrates.sums import dense, machine, reference
 from driftrates.sums.program import Program
 
-_SOURCES_PER_BLOCK = {"float64": 2048, "float32": 256}
+_SOURCES_PER_BLOCK = 2048
+_SOURCES_PER_SUM = {"float64": 2048, "float32": 256}
+_NAMES = {"d": "float64", "f": "float32"}
+_LARGEST_COMPILED = 32
+"""Dimensions up to which code is compiled. The bare form by matrix products draws level at about 33, `dense` with its checks later."""
+_LARGEST_TREE = 10
 _PAIRS_PER_TASK = 1_000_000
-_ALIGNMENT = 16
 
 _threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
@@ -50,83 +58,196 @@ def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(_threads, thread_name_prefix="kernel-sums")
 
 
-def accumulate(program: Program, x: np.ndarray, y: np.ndarray, shift: np.ndarray, index: np.ndarray | None = None) -> np.ndarray:
+# A child process has the pool of its parent, but not its threads.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def run(calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """Results of independent ``calls``, in their order, on the threads in use; the calls themselves must not use them."""
+    if len(calls) < 2 or _threads == 1:
+        return [call() for call in calls]
+    return list(_pool().map(lambda call: call(), calls))
+
+
+def lanes(dtype: Any) -> int:
+    """Points per vector of this host for float64 or float32: the rows of ``ranges`` in `accumulate` belong to so many points each."""
+    from driftrates.sums import vector_ir
+
+    return vector_ir.lanes(machine.features(), str(np.dtype(dtype)))
+
+
+def accumulate(
+    program: Program, x: np.ndarray, y: np.ndarray, shift: np.ndarray, index: np.ndarray | None = None, ranges: np.ndarray | None = None
+) -> np.ndarray:
     """All columns of ``program``, (R, rows, n), for points x (R, n, d) and sources y (R or 1, m, d) in units of h.
 
     The decay is exp(shift - exponent) with shift (R, n). With ``program.exclude_self`` the source of the same index is
     left out; ``index`` (n,) gives the points' indices where they are not 0..n-1.
+    ``ranges``, int64 of shape (V, K, 2) or (R, V, K, 2) with V = ceil(n / lanes), restricts each vector of ``lanes`` successive
+    points to the sources in K half-open intervals, summed in the given order; empty ones (stop <= start) cost next to nothing.
+    Raises ``ValueError`` for ranges of another shape or beyond the sources.
     """
     replicates, n, d = x.shape
-    if d > 32:
-        from driftrates.sums import reference
-
-        return reference.accumulate(program, x, y, shift, index)
-    dtype, m = str(x.dtype), y.shape[1]
-    function, lanes = _compiled(program, dtype)
-    padded = -(-n // _ALIGNMENT) * _ALIGNMENT
-    points = np.zeros((replicates, d, padded), dtype=x.dtype)
-    points[:, :, :n] = x.swapaxes(1, 2)
-    lift = np.zeros((replicates, padded), dtype=x.dtype)
-    lift[:, :n] = shift
-    sources = np.ascontiguousarray(y)
-    own = np.full(padded, -1, dtype=np.int64)
-    if program.exclude_self:
-        own[:n] = np.arange(n) if index is None else index
-    by_vector = own.reshape(-1, lanes)
-    first, last = by_vector.min(1), by_vector.max(1) + 1
-    first[by_vector.min(1) < 0] = 0
-    out = np.zeros((replicates, program.rows, padded), dtype=x.dtype)
-    arrays = (points, sources, lift, own, first, last, out)
-    strides = (d * padded, m * d if y.shape[0] > 1 else 0, padded, program.rows * padded)
-
-    def task(r0: int, r1: int, v0: int, v1: int) -> None:
-        function(*(a.ctypes.data for a in arrays), *strides, r0, r1, v0, v1, m, _SOURCES_PER_BLOCK[dtype], padded)
-
-    vectors = padded // lanes
-    if replicates * padded * m < 2 * _PAIRS_PER_TASK or _threads == 1:
-        task(0, replicates, 0, vectors)
+    if d > _LARGEST_COMPILED:
+        if ranges is not None:
+            raise ValueError(f"ranges need at most {_LARGEST_COMPILED} dimensions, not {d}")
+        return dense.accumulate(program, x, y, shift, index, run)
+    dtype, m = _NAMES[x.dtype.char], y.shape[1]
+    guarded = np.count_nonzero(shift) > 0 or not _moderate(program, x, y, dtype)
+    if guarded and replicates > 1:
+        # The two codes round differently, and no replicate may depend on the others.
+        chosen = [None if ranges is None else ranges[r] if ranges.ndim == 4 and len(ranges) > 1 else ranges for r in range(replicates)]
+        each = [slice(r, r + 1) for r in range(replicates)]
+        return np.concatenate(
+            [accumulate(program, x[r], y[r] if len(y) > 1 else y, shift[r], index, c) for r, c in zip(each, chosen, strict=True)]
+        )
+    code = _compiled(program, dtype, guarded)
+    width = code.lanes
+    vectors = -(-n // width)
+    padded = vectors * width
+    if ranges is None:
+        chosen = np.array([[[[0, m]]]], dtype=np.int64)
     else:
-        step_v = min(vectors, max(1, _PAIRS_PER_TASK // (m * lanes)))
-        step_r = max(1, _PAIRS_PER_TASK // (m * lanes * step_v))
-        tasks = [
-            _pool().submit(task, r, min(r + step_r, replicates), v, min(v + step_v, vectors))
-            for r in range(0, replicates, step_r)
-            for v in range(0, vectors, step_v)
-        ]
-        for t in tasks:
-            t.result()
+        chosen = _checked(ranges, replicates, n, m, width)
+    if program.exclude_self:
+        own, first, last = _same_indices(n, padded, width) if index is None else _own_sources(index, padded, width)
+    else:
+        own = first = last = None
+    points = _padded(x.swapaxes(1, 2), padded)
+    sources = np.ascontiguousarray(y)
+    lift = _padded(shift, padded) if code.guarded else None
+    out = np.zeros((replicates, program.rows, padded), dtype=x.dtype)
+    block = max(m, 1) if ranges is not None else _SOURCES_PER_BLOCK
+    arguments = np.array(
+        [
+            *(0 if a is None else _address(a) for a in (points, sources, lift, own, first, last, chosen, out)),
+            *(d * padded, m * d if y.shape[0] > 1 else 0, padded, _stride(chosen, 0), program.rows * padded, _stride(chosen, 1)),
+            *(chosen.shape[2], m, padded, block, _SOURCES_PER_SUM[dtype]),
+        ],
+        dtype=np.int64,
+    )
+    tasks = [] if _threads == 1 else _tasks(chosen, replicates, vectors, width)
+    run([partial(code.function, _address(arguments), *t) for t in tasks or [(0, replicates, 0, vectors)]])
+    if guarded:  # the code takes what is no number as far away
+        out[:, :, :n] += np.where(np.isnan(x).any(2) | np.isnan(y).any((1, 2))[:, None], np.nan, 0.0)[:, None].astype(x.dtype)
     return out[:, :, :n]
+
+
+def _padded(a: np.ndarray, n: int) -> np.ndarray:
+    """A copy whose last axis is filled up to n with zeros."""
+    if a.shape[-1] == n:
+        return np.ascontiguousarray(a)
+    out = np.zeros((*a.shape[:-1], n), dtype=a.dtype)
+    out[..., : a.shape[-1]] = a
+    return out
+
+
+def _address(a: np.ndarray) -> int:
+    return addressof(c_char.from_buffer(a)) if a.size and a.flags.writeable else a.ctypes.data
+
+
+def _own_sources(index: np.ndarray, padded: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Index of each point's own source, -1 for the filling, and by vector of points the range in which these indices lie."""
+    own = np.full(padded, -1, dtype=np.int64)
+    own[: len(index)] = index
+    by_vector = own.reshape(-1, width)
+    first, last = by_vector.min(1), by_vector.max(1) + 1
+    first[first < 0] = 0
+    return own, first, last
+
+
+@lru_cache(maxsize=4)
+def _same_indices(n: int, padded: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return _own_sources(np.arange(n), padded, width)
+
+
+def _checked(ranges: np.ndarray, replicates: int, n: int, m: int, width: int) -> np.ndarray:
+    """``ranges`` as (R or 1, V, K, 2). Raises ``ValueError`` for another shape or intervals beyond the sources."""
+    chosen = np.ascontiguousarray(ranges if ranges.ndim == 4 else ranges[None], dtype=np.int64)
+    if chosen.ndim != 4 or chosen.shape[0] not in (1, replicates) or chosen.shape[1] != -(-n // width) or chosen.shape[3] != 2:
+        raise ValueError(f"ranges {ranges.shape} are not (V, K, 2) with V = {-(-n // width)}, one row for every {width} of {n} points")
+    if chosen.size and (chosen.min() < 0 or chosen.max() > m):
+        raise ValueError(f"ranges must lie between 0 and the number of sources {m}")
+    return chosen
+
+
+def _moderate(program: Program, x: np.ndarray, y: np.ndarray, dtype: str) -> bool:
+    """Are all exponents certainly small enough for the code that is not guarded?"""
+    return 2 * (_square_sum(x) + (0.0 if y is x else _square_sum(y))) < _largest_distance(program, dtype)
+
+
+def _square_sum(a: np.ndarray) -> float:
+    # The product of long vectors would wake the threads of BLAS, which costs more than the sum.
+    return float(np.vdot(a, a) if a.size < 4096 else np.einsum("rnd,rnd->", a, a))
+
+
+@cache
+def _largest_distance(program: Program, dtype: str) -> float:
+    """An s^2 up to which the code without a guard is right: the exponent, which increases, is small enough; 0 without one."""
+    from driftrates.sums import vector_math
+
+    s2 = 4.0 ** np.arange(60)
+    if any("/" in text for text in (program.exponent, *(c.weight for c in program.columns))):
+        s2 = s2[s2 <= vector_math.LARGEST_DIVISOR[dtype]]
+    names = {"s2": s2, "s": np.sqrt(s2), "rs": 1 / np.sqrt(s2), **program.constants}
+    with np.errstate(all="ignore"):
+        fits = np.broadcast_to(expressions.evaluate(program.exponent, names, np) < vector_math.LARGEST_EXPONENT[dtype] / 2, s2.shape)
+    return float(np.max(s2, initial=0.0, where=fits))
+
+
+def _stride(ranges: np.ndarray, axis: int) -> int:
+    return ranges.strides[axis] // ranges.itemsize if ranges.shape[axis] > 1 else 0
+
+
+def _tasks(ranges: np.ndarray, replicates: int, vectors: int, width: int) -> list[tuple[int, int, int, int]]:
+    """(r0, r1, v0, v1) of about _PAIRS_PER_TASK pairs each."""
+    if ranges.shape[1] == 1 and replicates * vectors * width * ranges[0, 0, 0, 1] < 2 * _PAIRS_PER_TASK:
+        return []
+    work = width * np.maximum(ranges[..., 1] - ranges[..., 0], 0).sum(-1)
+    whole = np.broadcast_to(work, (replicates, vectors)).sum(1)
+    if whole.sum() < 2 * _PAIRS_PER_TASK:
+        return []
+    if whole.max() < _PAIRS_PER_TASK:
+        starts = np.unique(np.searchsorted(np.cumsum(whole) - whole, np.arange(0, whole.sum(), _PAIRS_PER_TASK)))
+        return [(int(r), int(q), 0, vectors) for r, q in zip(starts, [*starts[1:], replicates], strict=True)]
+    tasks = []
+    for r in range(replicates):
+        before = np.cumsum(np.broadcast_to(work[r % len(work)], vectors)) - work[r % len(work)]
+        starts = np.unique(np.searchsorted(before, np.arange(0, whole[r], _PAIRS_PER_TASK)))
+        tasks += [(r, r + 1, int(v), int(w)) for v, w in zip(starts, [*starts[1:], vectors], strict=True)]
+    return tasks
 
 
 def nearest(x: np.ndarray, y: np.ndarray, index: np.ndarray | None = None) -> np.ndarray:
     """Smallest |y_j - x_i|^2 over j, (R, n); ``index`` (n,) gives each point's own source, which is left out."""
-    from driftrates.sums import reference
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
+        with np.errstate(invalid="ignore"):  # a tree would refuse what the caller is to see as not finite
+            return reference.nearest(x, y, index)
+    if x.shape[2] > _LARGEST_TREE:
+        return dense.nearest(x, y, index)
+    out = np.empty(x.shape[:2], dtype=x.dtype)
+    for r in range(len(x)):
+        sources = y[r if y.shape[0] > 1 else 0]
+        distance, found = KDTree(sources).query(x[r], k=[1] if index is None else [1, 2])
+        second = 0 if index is None else (found[:, 0] == index).astype(int)
+        out[r] = distance[np.arange(len(distance)), second] ** 2
+    return out
 
-    return reference.nearest(x, y, index)
+
+class _Code(NamedTuple):
+    """Machine code of a program: see `vector_ir.emit` for the function and what ``guarded`` means; ``lanes`` points per vector."""
+
+    function: Any
+    lanes: int
+    guarded: bool
 
 
 @cache
-def _compiled(program: Program, dtype: str) -> tuple[Any, int]:
-    """(callable, lanes): the machine code of ``program`` for this host."""
-    import llvmlite.binding as llvm
-
+def _compiled(program: Program, dtype: str, guarded: bool = True) -> _Code:
+    """The machine code of ``program`` for this host."""
     from driftrates.sums import vector_ir
 
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-    features = llvm.get_host_cpu_features()
-    lanes = vector_ir.lanes(features, dtype)
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(), features=features.flatten(), opt=3, jit=True
-    )
-    module = llvm.parse_assembly(vector_ir.emit(program, dtype, lanes, bool(features.get("avx512f") and features.get("avx512dq"))))
-    module.verify()
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_unrolling = False
-    llvm.create_pass_builder(machine, options).getModulePassManager().run(module, llvm.create_pass_builder(machine, options))
-    engine = llvm.create_mcjit_compiler(module, machine)
-    engine.finalize_object()
-    prototype = CFUNCTYPE(None, *[c_void_p] * 7, *[c_int64] * 11)
-    function = prototype(engine.get_function_address("accumulate"))
-    function.engine = engine  # the machine code lives as long as its engine
-    return function, lanes
+    wide = vector_ir.wide(machine.features())
+    assembly = vector_ir.emit(program, dtype, lanes(dtype), wide, guarded)
+    return _Code(machine.compiled(assembly, "accumulate", 1, 4), lanes(dtype), guarded or not wide)

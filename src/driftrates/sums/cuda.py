@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -15,7 +16,12 @@ OPTIONS = {"float32": ("--ftz=true", "--prec-div=false", "--prec-sqrt=false"), "
 """Options of the CUDA compiler by dtype."""
 
 _BLOCKS_PER_MULTIPROCESSOR = 16
+_SMALLER = "use fewer particles (n_particles) or replicates in one experiment, or set device: cpu"
 _REMEDY = "install it with pip install -e '.[cuda12]' or '.[cuda13]' on a machine with an NVIDIA GPU, or set device: cpu"
+
+
+class Unavailable(RuntimeError):
+    """CuPy or the GPU is missing."""
 
 
 def available() -> bool:
@@ -34,14 +40,49 @@ def device_name() -> str:
 
 
 def namespace() -> ModuleType:
-    """CuPy. Raises ``RuntimeError`` with the remedy where it or the GPU is missing."""
+    """CuPy. Raises `Unavailable` with the remedy where it or the GPU is missing."""
     try:
         import cupy
     except ImportError as error:
-        raise RuntimeError(f"the cuda engine needs CuPy: {_REMEDY}") from error
+        raise Unavailable(f"the cuda engine needs CuPy: {_REMEDY}") from error
     if not cupy.is_available():
-        raise RuntimeError(f"CuPy finds no usable GPU for the cuda engine: {_REMEDY}")
+        raise Unavailable(f"CuPy finds no usable GPU for the cuda engine: {_REMEDY}")
     return cupy
+
+
+def failure(error: BaseException) -> str | None:
+    """What went wrong, with the remedy, where ``error`` says that the GPU failed (memory, driver, device lost); None for another error."""
+    if isinstance(error, Unavailable):
+        return str(error)
+    kinds = {base.__name__ for base in type(error).__mro__ if base.__module__.partition(".")[0] in ("cupy", "cupy_backends")}
+    if "OutOfMemoryError" in kinds:
+        return f"the GPU ran out of memory: {_SMALLER}"
+    if kinds & {"CUDARuntimeError", "CUDADriverError", "NVRTCError", "CompileException", "CuFFTError"}:
+        text = " ".join(str(error).split())
+        memory = "MemoryAllocation" in text or "OUT_OF_MEMORY" in text
+        return f"the GPU failed ({text}): {_SMALLER if memory else 'check the driver with nvidia-smi, or set device: cpu'}"
+    return None
+
+
+def run(call: Callable[[str], Any], device: str, *, fall_back: bool) -> tuple[Any, str]:
+    """``call(device)`` on ``cpu`` or ``gpu``, and the name of the device that did it.
+
+    Where the GPU fails under way, ``call("cpu")`` starts again if ``fall_back``, with a line on standard output and in the name;
+    else ``RuntimeError`` tells the remedy.
+    """
+    if device == "cpu":
+        return call("cpu"), "cpu"
+    try:
+        return call("gpu"), device_name()
+    except Exception as error:
+        problem = failure(error)
+        if problem is None:
+            raise
+        if not fall_back:
+            raise RuntimeError(problem) from error
+        print(f"{problem}; device: auto starts again on the CPU", flush=True)
+    # Outside the handler, whose traceback would hold the arrays of the GPU.
+    return call("cpu"), f"cpu ({problem.partition(': ')[0]})"
 
 
 def accumulate(program: Program, x: Any, y: Any, shift: Any, index: Any | None = None) -> Any:

@@ -1,58 +1,60 @@
-"""Which engine is predicted to be the fastest for one call."""
+"""Which engine is predicted to be the fastest for one call. Each offers its own prediction; here they are compared.
+
+Predictions are for one thread, so that the choice, and with it the result, does not depend on the machine's cores.
+"""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from driftrates.sums import line, nufft
+from driftrates.sums import cells, costs, cunufft, ewald, line, nufft
 from driftrates.sums.program import Program
 
-# Seconds on one thread of an AVX-512 machine; only their ratios matter. See benchmarks/.
-_PAIR = 3e-11
-"""One arithmetic operation of one pair in the direct engine."""
-_DIRECT_CALL = 3e-5
-_LINE_CALL, _LINE_POINT = 4e-4, 4e-7
-"""Per point or source and moment."""
-_NUFFT_CALL, _NUFFT_SPREAD, _NUFFT_POINT, _NUFFT_MODE = 4e-4, 2.5e-9, 1e-7, 1.5e-8
+_LINE_CALL, _LINE_POINT, _LINE_MOMENT = 1e-4, 4e-8, 3e-9
+"""Seconds on one thread; see benchmarks/calibrate.py."""
+_QUICKEST = 2e-4
+"""Seconds below which no other engine than the direct one is considered."""
+_LEAST = {"nufft": (3e-4, 3e-7), "cells": (6e-3, 1e-6), "ewald": (1e-2, 3e-6)}
+"""Seconds, and seconds per point or source, below which an engine is not considered: it needs about a third of it at best, and
+predicting its time would cost too much of what it can save."""
+_ENGINES = {"nufft": nufft, "cells": cells, "ewald": ewald}
 
 
-def choose(program: Program, x: Any, y: Any, rtol: float | None) -> str:
-    """Name of the engine for points x (R, n, d) and sources y (R or 1, m, d) in units of h.
+def choose(program: Program, x: Any, y: Any, rtol: float | None) -> list[str]:
+    """Names (R,) of the engines for points x (R, n, d) and sources y (R or 1, m, d) in units of h, each from its own replicate alone.
 
-    Only the direct and the line engine are accurate to rounding; the transform is considered where ``rtol`` is given.
+    Only the direct and the line engine are accurate to rounding; the others are considered where ``rtol`` is given.
     """
     if not isinstance(x, np.ndarray):
-        return "cuda"
-    predicted = {"cpu": direct_cost(program, x.shape, y.shape)}
-    if predicted["cpu"] > _LINE_CALL and x.dtype == np.float64 and line.supports(program) and not _left_out_elsewhere(program, x, y):
-        predicted["line"] = x.shape[0] * (_LINE_CALL + _LINE_POINT * line.degree(program) * (x.shape[1] + y.shape[1]))
-    if predicted["cpu"] > _NUFFT_CALL and rtol is not None and nufft.supports(program):
-        predicted["nufft"] = nufft_cost(program, x, y, rtol)
-    return min(predicted, key=predicted.__getitem__)
+        return cunufft.choose(program, x, y, rtol)
+    if costs.direct_seconds(program, x.shape[1], y.shape[1], str(x.dtype)) <= _QUICKEST:
+        return ["cpu"] * len(x)
+    found = [predictions(program, x[r], y[r % len(y)], rtol) for r in range(len(x))]
+    return [min(seconds, key=seconds.__getitem__) for seconds in found]
 
 
-def direct_cost(program: Program, points: tuple[int, ...], sources: tuple[int, ...]) -> float:
-    """Predicted seconds of the direct engine for shapes (R, n, d) and (R or 1, m, d)."""
-    root = 0 if program.exponent == "0.5*s2" else 12
-    return _DIRECT_CALL + _PAIR * points[0] * points[1] * sources[1] * (2 * program.d + 11 + root + program.rows)
+def predictions(program: Program, points: np.ndarray, sources: np.ndarray, rtol: float | None) -> dict[str, float]:
+    """Predicted seconds on one thread of the engines that come into question for points (n, d) and sources (m, d) in units of h."""
+    n, m = len(points), len(sources)
+    direct = costs.direct_seconds(program, n, m, str(points.dtype))
+    out = {"cpu": direct}
+    if direct > _QUICKEST and points.dtype == np.float64 and line.supports(program) and not _left_out_elsewhere(program, points, sources):
+        out["line"] = line_seconds(program, n, m)
+    if rtol is None or not 1e-13 <= rtol < 1:
+        return out
+    for name, engine in _ENGINES.items():
+        least, per_point = _LEAST[name]
+        if min(out.values()) > least + per_point * (n + m) and engine.supports(program):
+            out[name] = engine.predicted_seconds(program, points, sources, rtol)
+    return out
 
 
-def nufft_cost(program: Program, x: np.ndarray, y: np.ndarray, rtol: float) -> float:
-    """Predicted seconds of the transform; infinite where its modes would not fit into memory."""
-    tolerance, total = nufft.absolute_tolerance(rtol), 0.0
-    width = (math.log10(1 / tolerance) + 1) ** program.d
-    transforms = 1 + math.ceil(program.rows / 2)
-    for r in range(x.shape[0]):
-        modes = math.prod(nufft.grid(x[r], y[r if y.shape[0] > 1 else 0], tolerance).modes)
-        if modes > nufft.LARGEST_GRID:
-            return math.inf
-        spread = y.shape[1] + x.shape[1] * (transforms - 1)
-        total += _NUFFT_CALL + spread * (_NUFFT_SPREAD * width + _NUFFT_POINT) + _NUFFT_MODE * 2**program.d * modes * transforms
-    return total
+def line_seconds(program: Program, points: int, sources: int) -> float:
+    """Predicted time of the engine of the line on one thread."""
+    return _LINE_CALL + (_LINE_POINT + _LINE_MOMENT * line.degree(program)) * (points + sources)
 
 
-def _left_out_elsewhere(program: Program, x: np.ndarray, y: np.ndarray) -> bool:
-    return program.exclude_self and not np.array_equal(np.broadcast_to(y, x.shape), x)
+def _left_out_elsewhere(program: Program, points: np.ndarray, sources: np.ndarray) -> bool:
+    return program.exclude_self and not np.array_equal(sources, points)
