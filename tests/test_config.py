@@ -227,6 +227,19 @@ BAD = {
     "unknown measurement": ({P + "measure": ["entropie"]}, r"plane\.measure\[0\]: 'entropie' is not allowed \(did you mean 'entropy'\?\)"),
     "interval from one replicate": ({P + "measure": ["entropy"], P + "replicates": 1}, r"plane\.replicates: must be at least 2"),
     "rates off the diagonal": ({P + "measure": ["rates"]}, r"plane\.measure: rates needs at least 3 values of n_particles, bandwidth"),
+    "pairs of unequal numbers": (
+        {P + "paired": True, P + "bandwidth": [0.3, 0.4], P + "n_particles": [8, 16, 32]},
+        r"plane\.paired: needs a bandwidth for each of the 3 values of n_particles",
+    ),
+    "pairs measured on a grid": (
+        {P + "paired": True, P + "n_particles": [8], P + "bandwidth": 0.5, P + "measure": ["occupancy"]},
+        r"plane\.measure: occupancy needs every combination of bandwidth and n_particles",
+    ),
+    "coarse sums": (
+        {P + "kernel_rtol": 1e-5, P + "integrator": {"rtol": 1e-4}},
+        r"plane\.kernel_rtol: 1e-05 is too coarse: .*; at most 1e-06, a hundredth of integrator\.rtol",
+    ),
+    "sums beyond rounding": ({P + "kernel_rtol": 1e-15}, r"plane\.kernel_rtol: 1e-15 is not allowed; allowed: a value >= 1e-13"),
     "growing bandwidth": ({P + "bandwidth": {"prefactor": 1.0, "exponent": 0.5}}, r"plane\.bandwidth\.exponent: 0\.5 is not allowed"),
     "bandwidth without prefactor": ({P + "bandwidth": {"exponent": -0.5}}, r"plane\.bandwidth\.prefactor: is missing"),
     "log times": (

@@ -179,7 +179,7 @@ def test_digits_basis_turns_samples_back_into_images():
         ({"name": "checkerboard", "size": 5, "extent": float("inf")}, "extent must be a number > 0"),
         ({"name": "eight_gaussians", "size": 5, "radius": 0}, "radius must be a number > 0"),
         ({"name": "thin_vertical", "size": 5, "standard_deviation_across": 0}, "standard_deviation_across must be a number > 0"),
-        ({"name": "gaussian", "size": 5, "dimension": 0}, "dimension must be an integer >= 1"),
+        ({"name": "gaussian", "size": 5, "dimension": 0}, "dimension must be an integer from 1 to 10000"),
         ({"name": "gaussian", "size": 5, "mean": [1, 2, 3]}, r"mean must be one number or 2 \(the dimension\), not 3"),
         ({"name": "gaussian", "size": 5, "standard_deviation": [1, -2]}, "standard_deviation must be positive"),
         ({"name": "uniform", "size": 5, "low": 1, "high": 1}, "high must be a number > 1"),

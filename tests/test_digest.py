@@ -1,3 +1,4 @@
+import ast
 import shutil
 import sys
 import threading
@@ -296,7 +297,7 @@ def test_everything_that_runs_is_in_the_closure(entry, call):
 
 
 def test_the_closure_is_not_everything():
-    assert set(used("driftrates.expressions:names_in")) == {"driftrates.expressions"}
+    assert set(used("driftrates.expressions:names_in")) == {"driftrates.expressions", "driftrates.messages"}
     assert "evaluate" not in used("driftrates.expressions:names_in")["driftrates.expressions"]
     assert not {"driftrates.simulate", "driftrates.targets"} & set(used("driftrates.assumptions:tabulate_kernels"))
 
@@ -306,3 +307,13 @@ def test_digest_of_this_package_is_stable_between_calls():
     first = source_digest("driftrates.kernels:make")
     digest._sources.cache_clear()
     assert first == source_digest("driftrates.kernels:make", root=Path(digest.__file__).parent)
+
+
+def test_the_text_of_a_syntax_tree_has_no_field_that_only_some_versions_of_python_know():
+    tree = ast.parse("@cache\ndef f(a, *, b=None):\n    return g([], a, not b) or f'{a:.2f}'\n")
+    assert digest._dumped(tree) == (
+        "Module(body=[FunctionDef(name='f', args=arguments(args=[arg(arg='a')], kwonlyargs=[arg(arg='b')], kw_defaults=[Constant()]), "
+        "body=[Return(value=BoolOp(op=Or(), values=[Call(func=Name(id='g', ctx=Load()), args=[List(ctx=Load()), Name(id='a', ctx=Load()), "
+        "UnaryOp(op=Not(), operand=Name(id='b', ctx=Load()))]), JoinedStr(values=[FormattedValue(value=Name(id='a', ctx=Load()), "
+        "conversion=-1, format_spec=JoinedStr(values=[Constant(value='.2f')]))])]))], decorator_list=[Name(id='cache', ctx=Load())])])"
+    )

@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 RUNTIME = [Requirement(r) for r in PROJECT["dependencies"]]
 EXTRAS = {name: [Requirement(r) for r in rs] for name, rs in PROJECT["optional-dependencies"].items()}
+BENCH = EXTRAS.pop("bench")
+"""The peers of the benchmarks have pins of their own."""
 PINS = [Requirement(line) for line in (ROOT / "envs/pins.txt").read_text().splitlines() if not line.startswith("#")]
 
 PYTHONS = ("3.11", "3.12", "3.13")
@@ -38,11 +40,12 @@ ENVIRONMENTS = [
     for s, n, m in PLATFORMS
 ]
 
-CONDA = {"matplotlib": "matplotlib-base", "seaborn": "seaborn-base", "snakemake": "snakemake-minimal"}
+CONDA = {"matplotlib": "matplotlib-base", "seaborn": "seaborn-base", "snakemake": "snakemake-minimal", "typst": "typst-py"}
 CONDA_CUDA = {"cpu": None, "cuda12": "12", "cuda13": "13"}
 """Conda files and the major version of CUDA in each."""
 
 DISTRIBUTIONS = {"sklearn": "scikit-learn", "yaml": "pyyaml", "netCDF4": "netcdf4", "ot": "pot", "cuda": "cuda-bindings"}
+DISTRIBUTIONS |= {"xdist": "pytest-xdist"}
 """Distributions whose name is not that of the module."""
 
 NOT_IMPORTED = {
@@ -51,8 +54,8 @@ NOT_IMPORTED = {
     "tabulate": "pandas writes Markdown tables with it",
 }
 NOT_IMPORTED_BY_TESTS = {
+    "nvidia-cuda-nvdisasm": "a command",
     "nvidia-cuda-nvrtc-cu12": "the library behind cuda-bindings",
-    "pytest-xdist": "option -n",
     "ruff": "a command",
     "snakefmt": "a command",
 }
@@ -163,9 +166,20 @@ def test_conda_file_equals_pins(name):
     assert versions == {CONDA.get(name_of(r), name_of(r)): pins[name_of(r)] for r in RUNTIME}
 
 
+def test_peers_of_the_benchmarks_have_exact_pins_without_addresses():
+    text = (ROOT / "benchmarks/pins.txt").read_text()
+    assert "://" not in text and "--hash" not in text
+    pins = [Requirement(line) for line in text.splitlines() if not line.startswith("#")]
+    versions = {name_of(p): Version(next(iter(p.specifier)).version) for p in pins}
+    assert len(versions) == len(pins) and {s.operator for p in pins for s in p.specifier} == {"=="}
+    for requirement in BENCH:
+        assert [s.operator for s in requirement.specifier] == [">="] and versions[name_of(requirement)] in requirement.specifier
+    assert set(versions) & set(pinned({})) <= {"mpmath"}, "an installation of both would have two versions"
+
+
 def test_cuda_extras_name_the_same_libraries():
     libraries = {n: {re.sub(r"-cu12$|-cuda1\dx$", "", r.name) for r in EXTRAS[n]} for n in ("cuda12", "cuda13")}
-    assert libraries["cuda12"] == libraries["cuda13"]
+    assert libraries["cuda12"] - {"cufinufft"} == libraries["cuda13"]
 
 
 def test_imports_are_declared():
@@ -174,7 +188,7 @@ def test_imports_are_declared():
     runtime = {name_of(r) for r in RUNTIME}
     assert {"numpy", "scipy"} <= package
     assert "snakemake" not in package, "the library does not know Snakemake"
-    assert not sorted(package - runtime - {"cupy"})
+    assert not sorted(package - runtime - {"cupy", "cufinufft"})
     assert not sorted(workflow - runtime)
     assert sorted(runtime - package - workflow) == sorted(n for n in NOT_IMPORTED if n not in workflow)
     assert not set(NOT_IMPORTED) & package
@@ -194,6 +208,28 @@ def test_citation():
     assert citation["license"] == PROJECT["license"]
     assert [i["value"] for r in citation["references"] for i in r["identifiers"]] == ["arXiv:2605.22795", "arXiv:2603.09936"]
     assert f"## {PROJECT['version']}" in (ROOT / "CHANGELOG.md").read_text()
+    # The Citation File Format 1.2.0 requires these keys, allows these types, and people have family names, entities a name.
+    assert {"authors", "cff-version", "message", "title"} <= set(citation)
+    assert citation["type"] in {"software", "dataset"}
+    for work in [citation, *citation["references"]]:
+        assert work["authors"] and all({"family-names", "given-names"} == set(a) or {"name"} == set(a) for a in work["authors"])
+        assert isinstance(work["title"], str) and work["title"]
+    for reference in citation["references"]:
+        assert reference["type"] == "article" and isinstance(reference["year"], int)
+        assert all(i["type"] in {"doi", "url", "swh", "other"} for i in reference["identifiers"])
+
+
+def test_workflow_catalog_file():
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert set(usage) == {"mandatory-flags", "software-stack-deployment"}
+    assert set(usage["mandatory-flags"]) == {"desc", "flags"}
+    assert "pip install -c envs/pins.txt -e ." in usage["mandatory-flags"]["desc"]
+    deployment = usage["software-stack-deployment"]
+    assert set(deployment) == {"conda", "apptainer", "apptainer+conda", "report"}
+    assert all(isinstance(value, bool) for value in deployment.values())
+    rules = (ROOT / "workflow").glob("rules/*.smk")
+    named = {ROOT / "workflow/rules" / path for rule in rules for path in re.findall(r'"(\S+/envs/\w+\.yaml)"', rule.read_text())}
+    assert named and all(path.is_file() for path in named)
 
 
 def test_readme_and_ci_run_the_same_commands():
@@ -216,3 +252,25 @@ def test_ci_names_a_missing_python(tmp_path):
     assert run.returncode == 1
     assert run.stderr.startswith(".ci/run: found no Python >= 3.11")
     assert run.stdout == ""
+
+
+def test_ci_goes_on_where_packages_cannot_be_installed(tmp_path):
+    """As root, with a package manager that fails; ended where the environment would be made."""
+    scripts = {
+        "python3": 'case "$2" in -c) echo "$0";; -m) exit 7;; *) echo Python;; esac',
+        "id": "echo 0",
+        "apt-get": 'echo "$*" >> calls; echo no network; exit 100',
+    }
+    for name, script in scripts.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / name).chmod(0o755)
+    for name in ("dirname", "mktemp", "rm", "tail", "timeout"):
+        (tmp_path / name).symlink_to(shutil.which(name))
+    (tmp_path / ".ci").mkdir()
+    shutil.copy(ROOT / ".ci/run", tmp_path / ".ci/run")
+    run = subprocess.run([shutil.which("bash"), ".ci/run"], env={"PATH": str(tmp_path)}, cwd=tmp_path, capture_output=True, text=True)
+    assert run.returncode == 7, run.stderr
+    calls = (tmp_path / "calls").read_text().splitlines()
+    assert calls[0] == "update" and [c.split()[-1] for c in calls[1:]] == ["munge", "chromium-driver"]
+    assert "could not install slurmctld slurmd slurm-client munge (no network)" in run.stderr
+    assert "could not install chromium chromium-driver (no network)" in run.stderr

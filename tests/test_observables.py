@@ -14,6 +14,7 @@ from driftrates.targets import GaussianMixture
 from problems import normal, problem
 
 H = 0.35
+evaluate = observables._evaluate
 
 
 def mixture(d):
@@ -166,6 +167,20 @@ def test_a_gap_is_resolved_where_low_order_gauss_hermite_fails():
     x = (cloud + h * nodes).ravel()[:, None]
     hermite = np.tile(weights, 2) @ (field.at(x[None], cloud[None]).velocity[0, :, 0] ** 2) / (2 * math.sqrt(2 * math.pi))
     assert abs(hermite / brute - 1) > 0.01
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_a_large_cloud_is_integrated_block_by_block(monkeypatch, d):
+    field, cloud = make_field(d, h=0.1), make_cloud(60, d)
+    whole = fisher(field, cloud, rtol=1e-6)
+    monkeypatch.setattr(observables, "_FEW", 8)
+    seen = []
+    monkeypatch.setattr(observables, "_evaluate", lambda *args: seen.append(len(args[2])) or evaluate(*args))
+    parts = fisher(field, cloud, rtol=1e-6, rate=False)
+    assert min(seen) < 30 and len(seen) > 4
+    assert math.isnan(parts.kl_rate) and math.isfinite(whole.kl_rate)
+    for name in set(whole._fields) - {"kl_rate", "kl_rate_error", "method"}:
+        assert getattr(parts, name) == pytest.approx(getattr(whole, name), rel=1e-9, abs=1e-12), name
 
 
 def test_an_unresolved_lattice_says_so():

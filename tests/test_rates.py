@@ -1,8 +1,12 @@
+import json
+
 import numpy as np
 import pytest
-from scipy import optimize
+from scipy import integrate, optimize
 
-from driftrates import rates
+from driftrates import rates, simulate
+from driftrates.targets import GaussianMixture
+from problems import gaussian_start, labelled, normal, problem
 
 SIZES = np.array([32, 64, 128, 256, 512])
 
@@ -38,6 +42,69 @@ def test_curvature_is_seen_and_a_straight_line_is_not_accused() -> None:
     assert np.mean(np.array(straight) < 0.05) < 0.2
     bent = [v * np.exp(0.3 * np.log(n / 128) ** 2) for v, n in zip(synthetic(-0.5, rng), SIZES, strict=True)]
     assert rates.fit_power_law(SIZES, bent, resamples=99).curvature_p < 1e-3
+
+
+def test_exponents_between_neighbours_cover_the_truth_as_often_as_they_say() -> None:
+    slope, _ = rates.local_exponents(SIZES, [np.full(4, 3.0 * n**-0.4) for n in SIZES])
+    np.testing.assert_allclose(slope, -0.4)
+    rng = np.random.default_rng(4)
+    hits = []
+    for _ in range(150):
+        slope, error = rates.local_exponents(SIZES, synthetic(-0.4, rng, replicates=4, spread=0.2))
+        hits.append(abs(slope + 0.4) <= error)
+    assert 0.92 <= np.mean(hits) <= 0.99
+    slope, error = rates.local_exponents([1, 2, 4], [np.ones(3), np.array([-3.0, 1.0, 1.0]), np.ones(3)])
+    assert np.isnan([*slope, *error]).all()
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_the_volume_of_a_level_set_is_the_mean_of_the_reciprocal_density_inside(d: int) -> None:
+    variances = np.array([0.7, 1.9])[:d]
+    mixture = GaussianMixture(np.ones(1), np.zeros((1, d)), variances[None])
+    n, h = np.array([40, 5000]), np.array([0.5, 0.2])
+    found = rates.level_volume(simulate.Target(mixture, None), n, h)
+    axis = np.linspace(-12, 12, 1201)
+    x = np.stack(np.meshgrid(*(axis,) * d, indexing="ij"), -1).reshape(1, -1, d)
+    density = np.exp(mixture.evaluate(x).log_density[0])
+    for volume, level in zip(found, 1 / (n * h**d), strict=True):
+        inside = (density > level).reshape((len(axis),) * d).astype(float)
+        for _ in range(d):
+            inside = integrate.trapezoid(inside, axis, axis=0)
+        assert volume == pytest.approx(float(inside), rel=1e-2)
+    assert np.isnan(rates.level_volume(simulate.Target(None, np.zeros((3, d))), n, h)).all()
+    assert rates.level_volume(simulate.Target(mixture, None), np.array([1]), np.array([0.01])) == 0
+
+
+@pytest.fixture(scope="module")
+def ensembles():
+    """One flow on the whole grid and one on its diagonal alone, as measured."""
+    given = {"name": "r", "target": normal(1), "start": gaussian_start(1.5), "n_particles": [8, 16, 32], "replicates": 4}
+    given |= {"bandwidth": {"prefactor": 1.6}, "times": {"stop": 1.0, "count": 6}, "integrator": {"rtol": 1e-4, "atol": 1e-6}}
+    flows = [simulate.simulate_flow(problem(**given, entropy=True, paired=paired), seed=5) for paired in (False, True)]
+    return [(flow, rates.measure_rates(flow, projections=4, resamples=49)) for flow in flows]
+
+
+def test_pairs_are_measured_as_the_diagonal_of_the_grid(ensembles) -> None:
+    (_, grid), (_, pairs) = ensembles
+    assert labelled(pairs) and set(grid) - set(pairs) == {"distance"}
+    for name in (*rates.CARRIERS, *rates.PATH_CARRIERS, "self_term", "late_reciprocal_kde", "stein_sup", "speed_effective"):
+        assert "bandwidth" not in pairs[name].dims
+        np.testing.assert_allclose(rates.diagonal(pairs[name]), rates.diagonal(grid[name]), rtol=1e-12, err_msg=name)
+    for name in ("slope", "percentile", "curvature"):
+        np.testing.assert_allclose(pairs[name].sel(path="diagonal"), grid[name].sel(path="diagonal"), rtol=1e-9, err_msg=name)
+        assert np.isnan(pairs[name].sel(path=["fixed", "optimal"])).all()
+    for name in ("self_constant", "quadrature_constant"):
+        assert pairs.attrs[name] == pytest.approx(grid.attrs[name], rel=1e-12)
+    for name in ("initial_term", "optimal_bandwidth", "level_volume", "local_slope", "local_error"):
+        np.testing.assert_allclose(pairs[name], grid[name], rtol=1e-12, err_msg=name)
+
+
+def test_the_late_reciprocal_density_is_the_recorded_one(ensembles) -> None:
+    for flow, measured in ensembles:
+        late = flow["reciprocal_kde"].sel(time=slice(0.8 - 1e-9, None)).integrate("time") / 0.2
+        # Both are means over the last fifth: one by the trapezoidal rule, one carried along by the integrator.
+        np.testing.assert_allclose(measured["late_reciprocal_kde"], late, rtol=2e-3)
+        assert json.loads(measured.attrs["experiment"])["paired"] == ("bandwidth" not in measured.dims)
 
 
 def test_power_law_refuses_what_has_none() -> None:

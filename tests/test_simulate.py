@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from functools import partial
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy import stats
 from driftrates import datasets, flow, kernels, simulate
 from driftrates.fields import SmoothedDensity
 from driftrates.laplace.closed_form import LaplaceSmoothedMixture
+from driftrates.sums import dispatch
 from driftrates.targets import GaussianMixture
 from problems import LEAVE_ONE_OUT, gaussian_start, problem
 
@@ -63,16 +65,58 @@ def test_dimensions_units_and_attributes(plain, with_entropy):
         for name, variable in dataset.data_vars.items():
             assert not (variable == 0).all() and np.isfinite(variable).all(), name
     assert json.loads(plain.attrs["experiment"]) == experiment(bandwidth=[0.5, 0.8])
-    assert plain.attrs["seed"] == 7 and plain.attrs["engine"] == "cpu"
+    assert plain.attrs["seed"] == 7
+    passes, pairs = re.fullmatch(r"cpu \((\d+) passes, ([\d.e+]+) pairs\)", plain.attrs["engine"]).groups()
+    # One pass for all replicates that are still at work, so fewer than their evaluations, and one more at each output time.
+    assert plain["evaluations"].max("replicate").sum() + 4 * 5 <= int(passes) <= plain["evaluations"].sum() + 4 * 5
+    own = (plain["evaluations"] + 5) * plain["n_particles"] ** 2
+    assert float(pairs) == pytest.approx(float(own.sum()), rel=1e-3)
     assert plain["cloud_13"].dims == ("bandwidth", "replicate", "snapshot", "particle_13", "component")
     assert (plain["evaluations"] > 5 * 6).all()
     np.testing.assert_array_equal(plain["time"], np.linspace(0, 0.4, 5))
     np.testing.assert_array_equal(plain["snapshot"], plain["time"])
 
 
+def test_paired_bandwidths_are_the_diagonal_of_the_grid():
+    grid, pairs = (
+        simulate.simulate_flow(experiment(bandwidth={"prefactor": 1.2}, entropy=True, paired=paired), seed=7) for paired in (False, True)
+    )
+    assert "bandwidth" not in pairs.dims and pairs["bandwidth"].dims == ("n_particles",)
+    np.testing.assert_array_equal(pairs["bandwidth"], grid["bandwidth"])
+    assert set(pairs.data_vars) == set(grid.data_vars)
+    for name in (*simulate.OBSERVABLES, *simulate.ENTROPY_OBSERVABLES, "evaluations"):
+        assert pairs[name].dims == grid[name].dims[1:]
+        for k in range(2):
+            np.testing.assert_array_equal(pairs[name][k], grid[name][k, k])
+    for k, n in enumerate((8, 13)):
+        np.testing.assert_array_equal(pairs[f"cloud_{n}"], grid[f"cloud_{n}"][k])
+
+
+def test_clouds_are_stored_in_the_type_asked_for():
+    full, half = (simulate.simulate_flow(experiment(replicates=1, cloud_dtype=dtype), seed=1)["cloud_13"] for dtype in (None, "float32"))
+    assert (full.dtype, half.dtype) == (np.float64, np.float32)
+    np.testing.assert_array_equal(full.astype(np.float32), half)
+
+
+@pytest.mark.parametrize("method", ["dormand_prince", "rkc"])
+def test_a_flow_of_transformed_sums_is_that_of_direct_ones(monkeypatch, method):
+    given = {"n_particles": 200, "replicates": 2, "bandwidth": 0.4, "entropy": True}
+    given["integrator"] = {"method": method, "rtol": 1e-5, "atol": 1e-7}
+    direct = simulate.simulate_flow(experiment(**given), seed=3)
+    errors = []
+    for accuracy in (1e-7, 1e-10):
+        monkeypatch.setattr(dispatch, "choose", lambda program, x, *_: ["nufft"] * len(x))
+        fast = simulate.simulate_flow(experiment(**given, kernel_rtol=accuracy), seed=3)
+        assert fast.attrs["engine"].startswith("nufft (") and "cpu" not in fast.attrs["engine"]
+        errors.append(float(abs(fast["cloud_200"] - direct["cloud_200"]).max()))
+        for name in (*simulate.OBSERVABLES, *simulate.ENTROPY_OBSERVABLES):
+            np.testing.assert_allclose(fast[name], direct[name], rtol=100 * accuracy, atol=100 * accuracy, err_msg=name)
+    assert 0 < errors[1] < 1e-8 and errors[0] < 1e-5
+
+
 def test_stored_clouds_are_those_of_some_output_times():
     every = simulate.simulate_flow(experiment(n_particles=8, replicates=1), seed=1)
-    for keep, kept in ((1, [0]), (2, [0, 4]), (3, [0, 2, 4]), (9, range(5))):
+    for keep, kept in ((1, [4]), (2, [0, 4]), (3, [0, 2, 4]), (9, range(5))):
         some = simulate.simulate_flow(experiment(n_particles=8, replicates=1) | {"keep_clouds": keep}, seed=1)
         np.testing.assert_array_equal(some["snapshot"], every["time"][list(kept)])
         np.testing.assert_array_equal(some["cloud_8"], every["cloud_8"][:, :, list(kept)])

@@ -1,3 +1,4 @@
+import errno
 import json
 import subprocess
 import sys
@@ -169,6 +170,35 @@ def test_a_damaged_file(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"a\.nc is truncated or damaged"):
         store.read(path)
+
+
+def test_a_disk_made_read_only_under_way_is_named(tmp_path, monkeypatch):
+    """Even the search for the temporary file ends in an error then."""
+    error = OSError(errno.EROFS, "Read-only file system")
+    monkeypatch.setattr(store.Path, "unlink", lambda path, missing_ok=False: (_ for _ in ()).throw(error))
+    with pytest.raises(OSError, match=r"cannot write .*a\.nc: Read-only file system; is there room"), store.replacing(tmp_path / "a.nc"):
+        raise error
+
+
+def test_wherever_a_file_is_damaged_it_is_refused(tmp_path):
+    """One byte is enough; also where the NetCDF library alone would see nothing, or crash."""
+    path = write(tmp_path / "a.nc")
+    content = path.read_bytes()
+    for place in [0, 1, 8, len(content) - 60, len(content) - 40, len(content) - 1, *range(100, len(content), 991)]:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(ValueError, match="remove it and run the workflow again"):
+            store.read(path)
+    for length in (len(content) - 1, len(content) - 20, len(content) - 49, len(content) - 50, len(content) - 51):
+        path.write_bytes(content[:length])
+        with pytest.raises(ValueError, match="a.nc is truncated or damaged"):
+            store.read(path)
+
+
+def test_other_programs_read_a_sealed_file(tmp_path):
+    path = write(tmp_path / "a.nc")
+    xr.testing.assert_equal(xr.open_dataset(path, decode_times=False, decode_timedelta=False).load(), dataset())
+    with netCDF4.Dataset(path) as file:
+        assert file["path"].shape == (7, 300)
 
 
 def test_a_foreign_file(tmp_path):

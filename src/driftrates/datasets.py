@@ -16,11 +16,18 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from driftrates import datafiles
+from driftrates.messages import shown
 from driftrates.random import generator
 from driftrates.targets import GaussianMixture, mixture_from_config
 
 Source = GaussianMixture | np.ndarray | Callable[[np.random.Generator, int], np.ndarray]
 """What a name stands for: a density, a finite table (M, d) of points, or a sampler (generator, size) -> (size, d)."""
+
+MOST_NUMBERS = 10**8
+"""Points times components of one data set or cloud that is drawn."""
+LARGEST_DIMENSION = 10**4
+LARGEST_COORDINATE = 1e100
+"""Squares and products of a few coordinates stay in double precision."""
 
 _MAKERS: dict[str, Callable[..., Source]] = {}
 
@@ -41,7 +48,7 @@ def _named(maker: Callable[..., Source]) -> Callable[..., Source]:
 def describe(name: str) -> Description:
     """Summary and parameters of the data set ``name``; every set has the key ``size`` besides. Raises ``ValueError`` if unknown."""
     if name not in _MAKERS:
-        raise ValueError(f"unknown data set {name!r}; known: {', '.join(_MAKERS)}")
+        raise ValueError(f"unknown data set {shown(name)}; known: {', '.join(_MAKERS)}")
     maker = _MAKERS[name]
     parameters = {key: p.default for key, p in inspect.signature(maker).parameters.items()}
     return Description(name, (inspect.getdoc(maker) or "").splitlines()[0], parameters)
@@ -56,7 +63,7 @@ def load(spec: Mapping[str, Any], *, seed: int, labels: tuple[str | float, ...] 
     Raises ``ValueError`` naming the key or the file, and what is allowed.
     """
     source = _source(spec)
-    return _draw(source, spec["name"], _size(spec, source), generator(seed, "dataset", spec["name"], *labels))
+    return _draw(source, _where(spec), _size(spec, source), generator(seed, "dataset", spec["name"], *labels))
 
 
 def clouds(spec: Mapping[str, Any], *, seed: int, label: str, n_particles: int, replicates: int) -> np.ndarray:
@@ -68,7 +75,7 @@ def clouds(spec: Mapping[str, Any], *, seed: int, label: str, n_particles: int, 
     source = _source(spec)
     size = _size(spec, source)
     keys = ((label, "start", size, r) for r in range(_whole("replicates", replicates, 1)))
-    return np.stack([_draw(source, spec["name"], size, generator(seed, "dataset", spec["name"], *key)) for key in keys])
+    return np.stack([_draw(source, _where(spec), size, generator(seed, "dataset", spec["name"], *key)) for key in keys])
 
 
 def closed_form(spec: Mapping[str, Any]) -> GaussianMixture:
@@ -81,12 +88,12 @@ def closed_form(spec: Mapping[str, Any]) -> GaussianMixture:
 
 def _source(spec: Mapping[str, Any]) -> Source:
     if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
-        raise ValueError(f"a data set is a mapping with the key name (one of {', '.join(_MAKERS)}), not {spec!r}")
+        raise ValueError(f"a data set is a mapping with the key name (one of {', '.join(_MAKERS)}), not {shown(spec)}")
     name, known = spec["name"], describe(spec["name"]).parameters
     given = {key: value for key, value in spec.items() if key not in ("name", "size")}
     unknown = sorted(set(given) - set(known), key=str)
     if unknown:
-        raise ValueError(f"data set {name!r} has no key {unknown[0]!r}; allowed: {', '.join(['size', *known])}")
+        raise ValueError(f"data set {name!r} has no key {shown(unknown[0])}; allowed: {', '.join(['size', *known])}")
     missing = [key for key, default in known.items() if default is inspect.Parameter.empty and key not in given]
     if missing:
         raise ValueError(f"data set {name!r} needs the key {missing[0]!r}")
@@ -96,19 +103,33 @@ def _source(spec: Mapping[str, Any]) -> Source:
         raise ValueError(f"data set {name!r}: {error}") from None
 
 
+def _where(spec: Mapping[str, Any]) -> str:
+    return f"data set {spec['name']!r}" + (f", file {spec['path']}" if "path" in spec else "")
+
+
 def _size(spec: Mapping[str, Any], source: Source) -> int:
     size, finite = spec.get("size"), isinstance(source, np.ndarray)
-    where = f"data set {spec['name']!r}" + (f", file {spec['path']}" if "path" in spec else "")
     if size is None and finite:
         return len(source)
     if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 2:
-        raise ValueError(f"{where}: size must be an integer >= 2, not {size!r}")
+        raise ValueError(f"{_where(spec)}: size must be an integer >= 2, not {shown(size)}")
     if finite and size > len(source):
-        raise ValueError(f"{where}: size is {size}, but there are only {len(source)} points")
+        raise ValueError(f"{_where(spec)}: size is {size}, but there are only {len(source)} points")
     return int(size)
 
 
-def _draw(source: Source, name: str, size: int, rng: np.random.Generator) -> np.ndarray:
+def _draw(source: Source, where: str, size: int, rng: np.random.Generator) -> np.ndarray:
+    d = source.dimension if isinstance(source, GaussianMixture) else _drawn(source, 1, generator(0, "probe")).shape[1]
+    if size * d > MOST_NUMBERS:
+        raise ValueError(f"{where}: {size} points of {d} components are too many; at most {MOST_NUMBERS} numbers are held")
+    points = _drawn(source, size, rng)
+    if not np.abs(points).max() <= LARGEST_COORDINATE:
+        most = f"{np.abs(points).max():g}"
+        raise ValueError(f"{where}: a coordinate has the magnitude {most}; at most {LARGEST_COORDINATE:g} is allowed")
+    return points
+
+
+def _drawn(source: Source, size: int, rng: np.random.Generator) -> np.ndarray:
     if isinstance(source, GaussianMixture):
         return source.sample(rng, (size,))
     if isinstance(source, np.ndarray):
@@ -120,13 +141,13 @@ def _real(key: str, value: Any, *, above: float = -math.inf, least: float = -mat
     good = isinstance(value, (int, float, np.number)) and not isinstance(value, bool) and math.isfinite(value)
     if not good or value <= above or value < least:
         bound = f" > {above:g}" if above > -math.inf else f" >= {least:g}" if least > -math.inf else ""
-        raise ValueError(f"{key} must be a number{bound}, not {value!r}")
+        raise ValueError(f"{key} must be a number{bound}, not {shown(value)}")
     return float(value)
 
 
 def _whole(key: str, value: Any, low: int, high: int | None = None) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < low or high is not None and value > high:
-        raise ValueError(f"{key} must be an integer {f'>= {low}' if high is None else f'from {low} to {high}'}, not {value!r}")
+        raise ValueError(f"{key} must be an integer {f'>= {low}' if high is None else f'from {low} to {high}'}, not {shown(value)}")
     return int(value)
 
 
@@ -205,10 +226,10 @@ def thin_vertical(standard_deviation_along: float = 1.0, standard_deviation_acro
 @_named
 def gaussian(dimension: int = 2, mean: float | list[float] = 0.0, standard_deviation: float | list[float] = 1.0) -> Source:
     """One Gaussian with independent axes; mean and standard_deviation are one number or one per axis."""
-    d = _whole("dimension", dimension, 1)
+    d = _whole("dimension", dimension, 1, LARGEST_DIMENSION)
     deviations = _per_axis("standard_deviation", standard_deviation, d)
     if not (deviations > 0).all():
-        raise ValueError(f"standard_deviation must be positive, not {standard_deviation!r}")
+        raise ValueError(f"standard_deviation must be positive, not {shown(standard_deviation)}")
     return GaussianMixture(np.ones(1), _per_axis("mean", mean, d)[None], deviations[None] ** 2)
 
 
@@ -221,7 +242,7 @@ def mixture(means: list, weights: list | None = None, standard_deviations: Any =
 @_named
 def uniform(dimension: int = 2, low: float = -1.0, high: float = 1.0) -> Source:
     """Uniform on the cube [low, high]^dimension."""
-    d, low = _whole("dimension", dimension, 1), _real("low", low)
+    d, low = _whole("dimension", dimension, 1, LARGEST_DIMENSION), _real("low", low)
     high = _real("high", high, above=low)
     return lambda rng, size: rng.uniform(low, high, (size, d))
 
@@ -308,7 +329,7 @@ def file(
     be found; ``standardise`` and ``components`` (principal components) act on all rows, before ``size`` takes a subsample.
     """
     if not isinstance(standardise, bool):
-        raise ValueError(f"standardise must be true or false, not {standardise!r}")
+        raise ValueError(f"standardise must be true or false, not {shown(standardise)}")
     values, names = datafiles.read_table(path, variable=variable, columns=columns, header=header, delimiter=delimiter)
     try:
         if dimension is not None and values.shape[1] != _whole("dimension", dimension, 1):

@@ -278,8 +278,18 @@ def source_digest(*entries: str | Path, root: Path | None = None) -> str:
     by a computed name must be an entry; else all modules that the name may mean are taken. ``root`` is the folder of
     the package (default: this one). Raises ``ValueError`` for an entry that does not exist or code that is no Python.
     """
-    text = "\n".join(f"{module} {ast.dump(statement)}" for module, statement in _closure(entries, root))
+    text = "\n".join(f"{module} {_dumped(statement)}" for module, statement in _closure(entries, root))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _dumped(value: Any) -> str:
+    """A syntax tree as text that is the same for every version of Python: `ast.dump` writes fields that are empty in some of them."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_dumped, value))}]"
+    if not isinstance(value, ast.AST):
+        return repr(value)
+    fields = ((name, inner) for name, inner in ast.iter_fields(value) if inner is not None and inner != [])
+    return f"{type(value).__name__}({', '.join(f'{name}={_dumped(inner)}' for name, inner in fields)})"
 
 
 def _closure(entries: Iterable[str | Path], root: Path | None) -> list[tuple[str, ast.stmt]]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from driftrates.arrays import namespace
 from driftrates.kernels import Kernel
-from driftrates.sums import kernel_sums
+from driftrates.sums import Sums, kernel_sums
 
 STATISTICS = {"conservative": "score", "displacement": "mean_shift", "sharp": "sharp_score"}
 """Statistic behind each field name."""
@@ -58,7 +58,7 @@ class SmoothedPoints:
     """(1/M) sum_j delta_{y_j} smoothed by K_h; points (R or 1, M, d), h > 0.
 
     ``atoms``: the evaluation points are the points themselves, in order; ``leave_one_out`` (implies atoms): each is left out
-    of its own sum and the rest weighted 1/(M-1).
+    of its own sum and the rest weighted 1/(M-1). ``rtol``: relative accuracy asked of the sums, as for `kernel_sums`.
     """
 
     points: Any
@@ -66,6 +66,7 @@ class SmoothedPoints:
     h: float
     atoms: bool = False
     leave_one_out: bool = False
+    rtol: float | None = None
 
     def statistic(self, name: str, x: Any, *, divergence: bool = False) -> Statistic:
         """See `Statistic`. Raises ``ValueError`` for the divergence of the score of a kernel with a kink."""
@@ -73,7 +74,7 @@ class SmoothedPoints:
             raise ValueError(f"unknown statistic {name!r}; known: {', '.join(_TERMS)}")
         plain, derived = _TERMS[name]
         wanted = ("k", *plain, *(derived if divergence else ()))
-        scale, t = kernel_sums(x, self.points, self.kernel, self.h, wanted, exclude_self=self.leave_one_out)
+        scale, t = self._sums(x, wanted)
         xp, d, h = namespace(x), x.shape[2], self.h
         count = self.points.shape[1] - (1 if self.leave_one_out else 0)
         log_density = xp.log(t["k"]) + scale - _log_volume(self.kernel, d, h, count)
@@ -107,13 +108,16 @@ class SmoothedPoints:
             raise ValueError(f"curl needs points in the plane, not d = {x.shape[2]}")
         if name != "mean_shift":
             return namespace(x).zeros_like(x[..., 0])
-        t = kernel_sums(x, self.points, self.kernel, self.h, ("k", "kz", "gz"), exclude_self=self.leave_one_out).terms
+        t = self._sums(x, ("k", "kz", "gz")).terms
         return (t["kz"][..., 0] * t["gz"][..., 1] - t["kz"][..., 1] * t["gz"][..., 0]) / t["k"] ** 2
 
     def scale(self, x: Any) -> Any:
         """alpha(x) = (K#_h * mu) / (K_h * mu) of L6.1, (R, n), unit length^2: m = alpha s#; h^2 for the Gaussian kernel."""
-        t = kernel_sums(x, self.points, self.kernel, self.h, ("companion", "k"), exclude_self=self.leave_one_out).terms
+        t = self._sums(x, ("companion", "k")).terms
         return self.h**2 * t["companion"] / t["k"]
+
+    def _sums(self, x: Any, terms: tuple[str, ...]) -> Sums:
+        return kernel_sums(x, self.points, self.kernel, self.h, terms, exclude_self=self.leave_one_out, rtol=self.rtol)
 
 
 @dataclass(frozen=True)
@@ -168,7 +172,8 @@ class DriftField:
     """velocity(x) = statistic of ``target`` minus statistic of the cloud smoothed by K_h.
 
     name: ``conservative``, ``displacement`` or ``sharp``; ``leave_one_out`` drops each particle from its own sum (ODE (47)
-    for the displacement field). Raises ``ValueError`` for an unknown name.
+    for the displacement field); ``rtol``: relative accuracy asked of the sums over the cloud, as for `kernel_sums`. Raises
+    ``ValueError`` for an unknown name.
     """
 
     name: str
@@ -176,6 +181,7 @@ class DriftField:
     kernel: Kernel
     h: float
     leave_one_out: bool = False
+    rtol: float | None = None
 
     def __post_init__(self) -> None:
         if self.name not in STATISTICS:
@@ -183,17 +189,17 @@ class DriftField:
 
     def at_particles(self, x: Any, *, divergence: bool = False) -> FieldValue:
         """The field at its own cloud x (R, N, d), N >= 2: right-hand side of ODE (1) or (47)."""
-        cloud = SmoothedPoints(x, self.kernel, self.h, atoms=True, leave_one_out=self.leave_one_out)
+        cloud = SmoothedPoints(x, self.kernel, self.h, atoms=True, leave_one_out=self.leave_one_out, rtol=self.rtol)
         return self._difference(cloud, x, divergence)
 
     def at(self, points: Any, x: Any, *, divergence: bool = False) -> FieldValue:
         """The field of the frozen cloud x (R, N, d) at any points (R, n, d); no particle is left out."""
-        return self._difference(SmoothedPoints(x, self.kernel, self.h), points, divergence)
+        return self._difference(SmoothedPoints(x, self.kernel, self.h, rtol=self.rtol), points, divergence)
 
     def curl(self, points: Any, x: Any) -> Any:
         """Curl of the field of the frozen cloud x (R, N, 2) at points (R, n, 2), (R, n)."""
         name = STATISTICS[self.name]
-        return self.target.curl(name, points) - SmoothedPoints(x, self.kernel, self.h).curl(name, points)
+        return self.target.curl(name, points) - SmoothedPoints(x, self.kernel, self.h, rtol=self.rtol).curl(name, points)
 
     def _difference(self, cloud: SmoothedPoints, x: Any, divergence: bool) -> FieldValue:
         statistic = STATISTICS[self.name]

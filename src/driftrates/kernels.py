@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 from scipy import special
 
 from driftrates import expressions
+from driftrates.messages import one_line, shown
 
 TINY = {"float64": 1e-300, "float32": 1e-36}
 """|z|^2 is floored by this number, so that 1/|z| stays finite and z/|z| vanishes at z = 0."""
@@ -55,6 +57,7 @@ class Kernel:
 
     def prefactor(self, n: int) -> str:
         """Text of prefactor_n, -1 <= n. Raises ``ValueError`` for a rung that the kernel does not define."""
+        _check_texts(type(self))
         if not -1 <= n < len(self.prefactors) - 1:
             raise ValueError(f"kernel {self.name!r} defines the rungs -1..{len(self.prefactors) - 2} of its ladder, not {n}")
         return self.prefactors[n + 1]
@@ -64,18 +67,34 @@ class Kernel:
         s = xp.sqrt(s2)
         return {"s": s, "s2": s2, "rs": 1.0 / s, "d": float(d), **self.parameters}
 
+    def _evaluated(self, text: str, s: Any, d: int, xp: Any) -> Any:
+        try:
+            return expressions.evaluate(text, self._names(s, d, xp), xp)
+        except ArithmeticError as error:
+            raise ValueError(f"kernel {self.name!r}: {text!r} has no value in d = {d} ({error})") from None
+
     def log_decay(self, s: Any, d: int, xp: Any = np) -> Any:
         """-exponent(s), the logarithm of the common decay of all rungs; s (array of distances / h, >= 0)."""
-        return -expressions.evaluate(self.exponent, self._names(s, d, xp), xp) + 0.0 * s
+        _check_texts(type(self))
+        return -self._evaluated(self.exponent, s, d, xp) + 0.0 * s
 
     def rung(self, s: Any, d: int, n: int = 0, xp: Any = np) -> Any:
         """f_n(s), not normalised; s (array >= 0), d (int >= 1)."""
-        weight = expressions.evaluate(self.prefactor(n), self._names(s, d, xp), xp)
-        return weight * xp.exp(self.log_decay(s, d, xp))
+        return self._evaluated(self.prefactor(n), s, d, xp) * xp.exp(self.log_decay(s, d, xp))
 
     def value(self, r: Any, h: float, d: int, xp: Any = np) -> Any:
         """K_h at distance r (array, same unit as h > 0); unit: 1/length^d."""
         return self.rung(r / h, d, 0, xp) / (self.normaliser(d) * h**d)
+
+    def check_dimension(self, d: int) -> None:
+        """Raises ``ValueError`` where the integrals of the kernel over R^d leave the range of double precision."""
+        try:
+            with np.errstate(all="ignore"):
+                good = 1e-300 < self.normaliser(d) < 1e300 and self.second_moment(d) > 0
+        except (ArithmeticError, ValueError):
+            good = False
+        if not good:
+            raise ValueError(f"the integral of kernel {self.name!r} with its parameters leaves double precision in d = {d}")
 
     def normaliser(self, d: int) -> float:
         """Integral of f(|z|) over R^d."""
@@ -133,18 +152,33 @@ class Kernel:
         return area * value
 
 
+@cache
+def _check_texts(cls: type[Kernel]) -> None:
+    """Raises ``ValueError`` unless the exponent and the prefactors of a kernel are expressions in the names that they may use."""
+    known = ("s", "s2", "rs", "d", *(f.name for f in fields(cls)))
+    for place, text in (("exponent", cls.exponent), *((f"prefactors[{i}]", text) for i, text in enumerate(cls.prefactors))):
+        if not isinstance(text, str):
+            raise ValueError(f"kernel {cls.name!r}, {place}: {shown(text)} is no text")
+        try:
+            unknown = sorted(expressions.names_in(text) - set(known))
+        except ValueError as error:
+            raise ValueError(one_line(f"kernel {cls.name!r}, {place}: {error}")) from None
+        if unknown:
+            raise ValueError(f"kernel {cls.name!r}, {place}: unknown name {unknown[0]!r} in {shown(text)}; known: {', '.join(known)}")
+
+
 def make(name: str, **parameters: float) -> Kernel:
     """The kernel registered as ``name`` with its parameters.
 
     Raises ``ValueError`` naming what is known for an unknown kernel, an unknown parameter or a value out of range.
     """
     if name not in _REGISTRY:
-        raise ValueError(f"unknown kernel {name!r}; known: {', '.join(names())}")
+        raise ValueError(f"unknown kernel {shown(name)}; known: {', '.join(names())}")
     cls = _REGISTRY[name]
     allowed = [f.name for f in fields(cls)]
     unknown = sorted(set(parameters) - set(allowed))
     if unknown:
-        raise ValueError(f"kernel {name!r} has no parameter {unknown[0]!r}; allowed: {', '.join(allowed) or 'none'}")
+        raise ValueError(f"kernel {name!r} has no parameter {shown(unknown[0])}; allowed: {', '.join(allowed) or 'none'}")
     return cls(**parameters)
 
 

@@ -6,7 +6,7 @@ import functools
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,10 @@ from driftrates.sampling import sample_smoothed
 
 _POINTS_PER_BLOCK = 2**16
 _PAIRS_PER_BLOCK = 2**22
+_FEW = 2**14
+"""Particles up to which every point of a lattice sees the whole cloud, and not only the particles in the kernel's reach."""
+_CELL = 16.0
+"""Edge of the cells of a lattice that share their particles, in units of h."""
 _NEGLIGIBLE = 1e-18
 _LONG_TAIL = 12.0
 """Reach in units of h from which on an axis is stretched."""
@@ -64,6 +68,7 @@ def fisher(
     points: int = 2**12,
     scramblings: int = 8,
     seed: int = 0,
+    rate: bool = True,
 ) -> Fisher:
     """F_N and its companions for one cloud (N, d) frozen in a conservative field.
 
@@ -71,7 +76,8 @@ def fisher(
     the mass change by less than ``rtol``, or ``max_points`` would be passed (the error then says so); it converges like
     exp(-c / spacing) once the gap scale h^2 / l is resolved. ``quasi_monte_carlo`` (default for d >= 3): scrambled Sobol
     samples x_i + h z of p_h itself, ``points`` (a power of two) in each of ``scramblings`` >= 2, repeatable by ``seed``.
-    The split at the hull is exact only to the order of the spacing. Raises ``ValueError`` for another field, cloud or method.
+    The split at the hull is exact only to the order of the spacing. ``rate=False`` leaves ``kl_rate`` out of the lattice (NaN), whose
+    cost and memory would grow like the points of an axis times N. Raises ``ValueError`` for another field, cloud or method.
     """
     require_conservative(field)
     cloud = np.asarray(cloud, float)
@@ -85,7 +91,7 @@ def fisher(
         raise ValueError(f"unknown method {method!r}; known: trapezoid, quasi_monte_carlo")
     with threadpool_limits(1, user_api="blas"):  # the products are small: threads of BLAS would fight those of the kernel sums
         if method == "trapezoid":
-            return _trapezoid(field, cloud, rtol, max_points)
+            return _trapezoid(field, cloud, rtol, max_points, rate)
         return _quasi_monte_carlo(field, cloud, points, scramblings, seed)
 
 
@@ -103,15 +109,16 @@ class _Pointwise(NamedTuple):
     density: np.ndarray
 
 
-def _evaluate(field: DriftField, x: np.ndarray, cloud: np.ndarray) -> _Pointwise:
+def _evaluate(field: DriftField, x: np.ndarray, cloud: np.ndarray, share: float = 1.0) -> _Pointwise:
+    """``share``: part that ``cloud`` is of all particles, where the others are out of reach of x."""
     value = field.at(x[None], cloud[None], divergence=True)
-    b = value.velocity[0]
+    b, log_density = value.velocity[0], value.model.log_density[0] + math.log(share)
     return _Pointwise(
         b,
         (b * b).sum(-1),
         value.divergence[0] + (value.target.value[0] * b).sum(-1),
-        value.model.log_density[0] - value.target.log_density[0],
-        np.exp(value.model.log_density[0]),
+        log_density - value.target.log_density[0],
+        np.exp(log_density),
     )
 
 
@@ -186,12 +193,26 @@ class _Axis:
         return self.middle + x, slope
 
 
-def _trapezoid(field: DriftField, cloud: np.ndarray, rtol: float, max_points: int) -> Fisher:
+def _blocks(x: np.ndarray, kept: np.ndarray, cloud: np.ndarray, h: float, reach: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """``kept`` points of x (n, d) in blocks, with the particles that they see: all, or for a large cloud those in the kernel's reach."""
+    if len(cloud) <= _FEW or not math.isfinite(reach):
+        for rows in np.array_split(kept, math.ceil(len(kept) / _POINTS_PER_BLOCK)):
+            yield rows, cloud
+        return
+    _, groups = np.unique(np.floor(x[kept] / (_CELL * h)), axis=0, return_inverse=True)
+    order = np.argsort(groups.ravel(), kind="stable")
+    for cell in np.split(order, np.flatnonzero(np.diff(groups.ravel()[order])) + 1):
+        rows = kept[cell]
+        low, high = x[rows].min(0) - reach * h, x[rows].max(0) + reach * h
+        yield rows, cloud[((cloud >= low) & (cloud <= high)).all(1)]
+
+
+def _trapezoid(field: DriftField, cloud: np.ndarray, rtol: float, max_points: int, rate: bool) -> Fisher:
     d = cloud.shape[1]
     reach = kernel_reach(field.kernel, d)
     axes = [_Axis(values, field.h, reach) for values in cloud.T]
     inside, tree = hull_membership(cloud), cKDTree(cloud)
-    velocity = _evaluate(field, cloud, cloud).velocity
+    velocity = _evaluate(field, cloud, cloud).velocity if rate else None
 
     def lattice(level: int, offset: tuple[float, ...]) -> tuple[np.ndarray, int]:
         nodes, slopes = zip(*(axis.nodes(level, o) for axis, o in zip(axes, offset, strict=True)), strict=True)
@@ -201,12 +222,12 @@ def _trapezoid(field: DriftField, cloud: np.ndarray, rtol: float, max_points: in
         if math.isfinite(reach):
             kept = np.flatnonzero(np.isfinite(tree.query(x, distance_upper_bound=reach * field.h)[0]))
         total, flux = np.zeros(6), np.zeros(x.shape)
-        for rows in np.array_split(kept, math.ceil(len(kept) / _POINTS_PER_BLOCK)):
-            at = _evaluate(field, x[rows], cloud)
+        for rows, seen in _blocks(x, kept, cloud, field.h, reach):
+            at = _evaluate(field, x[rows], seen, len(seen) / len(cloud))
             columns = np.stack([np.ones(len(rows)), at.speed, at.stein, at.log_ratio, at.speed * inside(x[rows])])
             total[:5] += columns @ (weight[rows] * at.density)
             flux[rows] = weight[rows, None] * at.velocity
-        total[5] = -(velocity * _smooth_at_particles(field, cloud, nodes, flux)).sum() / len(cloud)
+        total[5] = -(velocity * _smooth_at_particles(field, cloud, nodes, flux)).sum() / len(cloud) if rate else np.nan
         return total, len(kept)
 
     sums, used = lattice(0, (0.0,) * d)

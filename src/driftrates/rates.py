@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -98,6 +99,18 @@ def replicate_exponent(x: Sequence[float], values: np.ndarray) -> tuple[float, t
     return student_interval(np.polyfit(np.log(x), np.log(values), 1)[0])
 
 
+def local_exponents(sizes: Sequence[float], values: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Exponents (K - 1,) between neighbouring sizes (K,) of the means of positive values (R,) each, and half of their 95 % intervals.
+
+    Delta method and Student's t with 2 (R - 1) degrees of freedom, R >= 2; NaN where a mean is not positive.
+    """
+    samples, gaps = [np.asarray(v, float) for v in values], np.diff(np.log(np.asarray(sizes, float)))
+    means = np.array([v.mean() if v.mean() > 0 else np.nan for v in samples])
+    squares = np.array([v.var(ddof=1) / len(v) for v in samples]) / means**2
+    freedom = np.array([len(a) + len(b) - 2 for a, b in itertools.pairwise(samples)])
+    return np.diff(np.log(means)) / gaps, stats.t.ppf(0.975, freedom) * np.sqrt(squares[1:] + squares[:-1]) / gaps
+
+
 def _line(x: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Slope and intercept of weighted least squares along the last axis of y."""
     centre = (w * x).sum() / w.sum()
@@ -157,7 +170,7 @@ def measure_carriers(ensemble: xr.Dataset, *, late: float = 0.2) -> xr.Dataset:
     is taken where the mean over replicates has it; ``minimum_time`` (bandwidth, n_particles) says when.
     """
     horizon = float(ensemble["time"][-1])
-    end = ensemble.sel(time=slice((1 - late) * horizon, None))
+    end = ensemble.sel(time=slice((1 - late) * horizon * (1 - 1e-9), None))
     first = end.isel(time=0)["time"]
     span = horizon - float(first)
     out = {}
@@ -183,6 +196,19 @@ PATH_CARRIERS = {
 }
 """Carriers that are measured along h = h(N) only."""
 
+
+_FEW = 2**14
+"""Particles up to which L1 and L2 are looked for at 256 particles and as many points x_i + h z, beyond at 64: each costs N pairs."""
+
+
+def diagonal(values: xr.DataArray) -> np.ndarray:
+    """Values along h = h(N), with N first, whether every combination of bandwidth and N is there or only the pairs."""
+    if "bandwidth" not in values.dims:
+        return values.transpose("n_particles", ...).values
+    both = values.transpose("bandwidth", "n_particles", ...).values
+    return both[(np.arange(len(both)),) * 2]
+
+
 PATHS = ("diagonal", "fixed", "optimal")
 """h = h_k at N = N_k; the middle bandwidth at every N; h* of (26) with the measured A and C_Q, interpolated in log h, for the N at
 which it lies in the grid."""
@@ -194,29 +220,36 @@ def measure_rates(
     """Carriers of a rate in N, their power laws along `PATHS`, the terms of the bound C4.7, and the distance to the unsmoothed data.
 
     ``ensemble``: a conservative flow with ``entropy: true`` whose k-th bandwidth belongs to its k-th N (``bandwidth: {prefactor: ..}``),
-    so that the grid holds h = h(N) on its diagonal. F_N and the constants are measured on the last cloud of the first ``replicates``
+    so that the grid holds h = h(N) on its diagonal; or that diagonal alone (``paired: true``), where there is no dimension bandwidth
+    in what follows, and no ``distance``. F_N and the constants are measured on the last cloud of the first ``replicates``
     replicates of the diagonal; W2 to data (exact for d = 1, else sliced over ``projections`` directions) against as many points drawn
     from the target before smoothing as the largest N has particles.
 
-    Over (bandwidth, n_particles, replicate): `CARRIERS`, ``distance``. Over (n_particles, path_replicate): `PATH_CARRIERS`, ``stein_sup``,
-    ``speed_sup`` (L1, L2 over x_i + h z). Over (bandwidth, n_particles): ``initial_term`` C0/T, ``self_term`` A/(N h^(d+2)) with kappa the
-    time average of R_N. Over (carrier, path): slope, intercept, intervals, curvature, the exponent ``predicted`` by C4.7 with beta = 0.
+    Over (bandwidth, n_particles, replicate): `CARRIERS`, ``distance``, ``late_reciprocal_kde`` R_N. Over (n_particles, path_replicate):
+    `PATH_CARRIERS`, ``stein_sup``, ``speed_sup`` (L1, L2 over x_i + h z). Over (bandwidth, n_particles): ``initial_term`` C0/T,
+    ``self_term`` A/(N h^(d+2)) with kappa the time average of R_N. Over (carrier, path): slope, intercept, intervals, curvature, the
+    exponent ``predicted`` by C4.7 with beta = 0. Over (carrier, neighbours): ``local_slope`` between neighbouring N on the diagonal.
+    Over n_particles: ``level_volume``, see `level_volume`.
     """
     experiment, seed = json.loads(ensemble.attrs["experiment"]), int(ensemble.attrs["seed"])
     d, sizes, bandwidths = ensemble.sizes["component"], ensemble["n_particles"].values, ensemble["bandwidth"].values
+    grid = "bandwidth" in ensemble.dims
     if len(sizes) != len(bandwidths):
         raise ValueError("rates need one bandwidth per number of particles: bandwidth: {prefactor: ..} in the configuration")
     out = measure_carriers(ensemble)
     kernel, target = simulate.make_kernel(experiment["kernel"]), simulate.make_target(experiment["target"], seed=seed)
-    scale = xr.DataArray(np.outer(bandwidths ** (d + 2), sizes), [ensemble["bandwidth"], ensemble["n_particles"]])
+    scale = ensemble["bandwidth"] ** (d + 2) * ensemble["n_particles"]
     kappa = (ensemble["reciprocal_kde"].integrate("time") / float(ensemble["time"][-1])).mean("replicate")
     out["self_term"] = -kernel.laplacian_at_zero(d) * kappa / scale
     out["initial_term"] = _initial_term(experiment, ensemble, seed)
-    out["distance"] = _distances(experiment, target, ensemble, seed, projections)
+    out["late_reciprocal_kde"] = out["late_self_interaction"] * scale / -kernel.laplacian_at_zero(d)
+    out["level_volume"] = ("n_particles", level_volume(target, sizes, bandwidths))
+    if grid:
+        out["distance"] = _distances(experiment, target, ensemble, seed, projections)
     path = _along_path(experiment, ensemble, seed, min(replicates, ensemble.sizes["replicate"]), points)
     out = out.merge(path)
     c_q = float(((path["stein_effective"] + path["speed_effective"]) * kernel.second_moment(d) / 2).mean())
-    a = float(-kernel.laplacian_at_zero(d) * kappa.values.diagonal().mean())
+    a = float(-kernel.laplacian_at_zero(d) * diagonal(kappa).mean())
     h_star = optimal_bandwidth(sizes, d, a, c_q)
     out["optimal_bandwidth"] = ("n_particles", h_star)
     fits = _fits(out, h_star, d, resamples, seed)
@@ -224,7 +257,9 @@ def measure_rates(
     labels = {
         "self_term": ("A / (N h^(d+2)) of C4.7 with kappa the time average of R_N", "time^-1"),
         "initial_term": ("C0 / T of C4.7, KL(rho_0 || pi) over the horizon", "time^-1"),
-        "distance": ("W2 of the last cloud to the unsmoothed target (sliced for d >= 2)", "length"),
+        **({"distance": ("W2 of the last cloud to the unsmoothed target (sliced for d >= 2)", "length")} if grid else {}),
+        "late_reciprocal_kde": ("late-time R_N", "length^d"),
+        "level_volume": ("volume of the region where the target exceeds 1 / (N h^d)", "length^d"),
         "optimal_bandwidth": ("h* of (26), beta = 0, with the measured A and C_Q", "length"),
         "stein_sup": ("L1 of A2.5 over x_i + h z", "time^-1 length^-2"),
         "speed_sup": ("L2 of A2.5 over x_i + h z", "time^-1 length^-2"),
@@ -251,7 +286,20 @@ def _initial_term(experiment: dict, ensemble: xr.Dataset, seed: int) -> xr.DataA
     for h in ensemble["bandwidth"].values:
         density = getattr(simulate.build_field(experiment, float(h), seed=seed).target, "density", None)
         values.append(math.nan if density is None else kl_divergence(start, density, seed=seed).value)
-    return xr.DataArray(np.array(values) / float(ensemble["time"][-1]), [ensemble["bandwidth"]])
+    return xr.DataArray(np.array(values) / float(ensemble["time"][-1]), dims=ensemble["bandwidth"].dims)
+
+
+def level_volume(target: simulate.Target, sizes: np.ndarray, bandwidths: np.ndarray) -> np.ndarray:
+    """Volume (K,) of {p > 1 / (N h^d)} for a target that is one Gaussian, else NaN: the mean of 1/p over a cloud that fills this region.
+
+    It grows like (log N)^(d/2), and with it the R_N of a cloud that resembles the target: kappa of A2.3 is not uniform in N.
+    """
+    mixture = target.mixture
+    if mixture is None or len(mixture.weights) > 1:
+        return np.full(len(sizes), np.nan)
+    d, peak = mixture.dimension, math.exp(float(mixture.evaluate(mixture.means[None]).log_density[0, 0]))
+    radius = np.sqrt(2 * np.log(np.maximum(peak * sizes * bandwidths**d, 1.0)))
+    return (radius * math.sqrt(math.pi)) ** d / math.gamma(d / 2 + 1) / (peak * (2 * math.pi) ** (d / 2))
 
 
 def _distances(experiment: dict, target: simulate.Target, ensemble: xr.Dataset, seed: int, projections: int) -> xr.DataArray:
@@ -274,8 +322,10 @@ def _along_path(experiment: dict, ensemble: xr.Dataset, seed: int, replicates: i
     for k, (n, h) in enumerate(zip(ensemble["n_particles"].values, ensemble["bandwidth"].values, strict=True)):
         field = simulate.build_field(experiment, float(h), seed=seed)
         for r in range(replicates):
-            cloud = ensemble[f"cloud_{n}"].isel(bandwidth=k, replicate=r, snapshot=-1).values.astype(float)
-            c = quadrature.constants(field, cloud, particles=256, samples=256, seed=seed, points=points, rtol=1e-5)
+            place = {"bandwidth": k, "replicate": r, "snapshot": -1}
+            cloud = ensemble[f"cloud_{n}"].isel(place, missing_dims="ignore").values.astype(float)
+            probes = 256 if n <= _FEW else 64
+            c = quadrature.constants(field, cloud, particles=probes, samples=probes, seed=seed, points=points, rtol=1e-5, rate=False)
             window = list(quadrature.REGIONS).index("neighbourhood")
             found["late_fisher"][k, r], found["quadrature_gap"][k, r] = c.fisher.value, c.stein_gap
             found["stein_sup"][k, r], found["speed_sup"][k, r] = c.stein[window], c.speed[window]
@@ -299,35 +349,44 @@ def _fits(measured: xr.Dataset, h_star: np.ndarray, d: int, resamples: int, seed
     arrays = {name: np.full((len(carriers), len(PATHS), *(2 for _ in extra)), np.nan) for name, (_, extra) in columns.items()}
     for c, carrier in enumerate(carriers):
         for p, path in enumerate(PATHS):
-            inside, values = _on_path(measured[carrier].values, path, carrier in PATH_CARRIERS, log_h, np.log(h_star))
+            inside, values = _on_path(measured[carrier], path, log_h, np.log(h_star))
             if inside.sum() < 3 or not all(np.isfinite(v).all() and v.mean() > 0 for v in values):
                 continue
             fit = fit_power_law(sizes[inside], values, resamples=resamples, seed=seed)
             for name in columns:
                 arrays[name][c, p] = getattr(fit, name)
-    out = xr.Dataset({name: (("carrier", "path", *extra), arrays[name]) for name, (_, extra) in columns.items()})
+    columns["local_slope"] = ("exponent between neighbouring N on the diagonal", ("neighbours",))
+    columns["local_error"] = ("half of the 95 % interval of that exponent", ("neighbours",))
+    local = [local_exponents(sizes, diagonal(measured[carrier])) for carrier in carriers]
+    out = xr.Dataset({name: (("carrier", "path", *columns[name][1]), values) for name, values in arrays.items()})
+    out["local_slope"], out["local_error"] = ((("carrier", "neighbours"), np.stack(each)) for each in zip(*local, strict=True))
+    out["neighbours"] = np.sqrt(sizes[1:] * sizes[:-1])
     out["predicted"] = ("path", [predicted_exponent(d), -1.0, predicted_exponent(d)])
     out = out.assign_coords(carrier=carriers, path=list(PATHS), end=["low", "high"])
     for name, (text, _) in columns.items():
         out[name].attrs = {"long_name": text, "units": "1"}
     out["predicted"].attrs = {"long_name": "exponent of the N-dependent terms of the squared bound C4.7", "units": "1"}
-    for name, text in (("carrier", "carrier of a rate"), ("path", "path in the (N, h) plane"), ("end", "end of an interval")):
+    for name, text in (
+        ("neighbours", "geometric mean of two neighbouring N"),
+        ("carrier", "carrier of a rate"),
+        ("path", "path in the (N, h) plane"),
+        ("end", "end of an interval"),
+    ):
         out[name].attrs = {"long_name": text, "units": "1"}
     return out
 
 
-def _on_path(
-    values: np.ndarray, path: str, only_path: bool, log_h: np.ndarray, log_star: np.ndarray
-) -> tuple[np.ndarray, list[np.ndarray]]:
+def _on_path(values: xr.DataArray, path: str, log_h: np.ndarray, log_star: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
     """Which N the path reaches inside the grid, and the replicates at each of them."""
     everywhere, nowhere = np.ones(len(log_h), bool), np.zeros(len(log_h), bool)
-    if only_path:
-        return (everywhere, list(values)) if path == "diagonal" else (nowhere, [])
     if path == "diagonal":
-        return everywhere, [values[k, k] for k in range(values.shape[1])]
+        return everywhere, list(diagonal(values))
+    if "bandwidth" not in values.dims:
+        return nowhere, []
+    both = values.transpose("bandwidth", "n_particles", ...).values
     if path == "fixed":
-        return everywhere, [values[len(log_h) // 2, k] for k in range(values.shape[1])]
+        return everywhere, list(both[len(log_h) // 2])
     order = np.argsort(log_h)
     inside = (log_star >= log_h.min()) & (log_star <= log_h.max())
-    found = [np.array([np.interp(log_star[k], log_h[order], v) for v in values[order, k].T]) for k in np.flatnonzero(inside)]
+    found = [np.array([np.interp(log_star[k], log_h[order], v) for v in both[order, k].T]) for k in np.flatnonzero(inside)]
     return inside, found

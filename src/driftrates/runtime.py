@@ -26,7 +26,7 @@ def tabulate(
     """
     rows = []
     for run, path in zip(runs, benchmarks, strict=True):
-        seconds, memory = _measured(Path(path))
+        seconds, memory = measured(path)
         attributes = provenance.get(run, {})
         rows.append([run[0], " ".join(run[1:]), seconds, memory, attributes.get("engine", ""), attributes.get("device", "")])
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
@@ -34,7 +34,8 @@ def tabulate(
     return pd.concat([frame, pd.DataFrame([total], columns=list(COLUMNS))], ignore_index=True)
 
 
-def _measured(path: Path) -> tuple[float, float]:
+def measured(path: str | Path) -> tuple[float, float]:
+    """(seconds, peak memory in MiB or NaN) of a benchmark file. Raises ``ValueError`` for another file."""
     try:
         last = pd.read_csv(path, sep="\t").iloc[-1]
         return float(last["s"]), float(pd.to_numeric(last["max_rss"], errors="coerce")) or math.nan

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from driftrates import datasets, flow, kernels, random, targets
+from driftrates import checkpoints, datasets, flow, kernels, random, sums, targets
 from driftrates.arrays import namespace, to_host
 from driftrates.fields import DriftField, SmoothedDensity, SmoothedPoints, Statistic
 from driftrates.laplace.closed_form import LaplaceSmoothedMixture
@@ -66,15 +66,16 @@ def make_kernel(spec: Mapping[str, Any]) -> kernels.Kernel:
 def build_field(experiment: Mapping[str, Any], h: float, *, seed: int, xp: Any = np) -> DriftField:
     """The velocity field of an experiment at bandwidth h > 0, its data points held as arrays of namespace ``xp``."""
     kernel, target = make_kernel(experiment["kernel"]), make_target(experiment["target"], seed=seed)
+    rtol = experiment.get("kernel_rtol")
     if target.points is not None:
-        smoothed: Any = SmoothedPoints(xp.asarray(target.points[None], dtype=experiment["dtype"]), kernel, h)
+        smoothed: Any = SmoothedPoints(xp.asarray(target.points[None], dtype=experiment["dtype"]), kernel, h, rtol=rtol)
     elif kernel.name == "laplace" and target.dimension == 1 and experiment["smooth_target"]:
         smoothed = LaplaceSmoothedMixture(target.mixture, h)
     else:
         gaussian = kernel.name == "gaussian"
         density = target.mixture.smoothed(h) if experiment["smooth_target"] else target.mixture
         smoothed = SmoothedDensity(density, h if gaussian and experiment["smooth_target"] else None)
-    return DriftField(experiment["field"], smoothed, kernel, h, experiment["leave_one_out"])
+    return DriftField(experiment["field"], smoothed, kernel, h, experiment["leave_one_out"], rtol)
 
 
 def reference(field: DriftField, x: Any, target: Statistic) -> tuple[Any, Any]:
@@ -134,13 +135,18 @@ def make_method(spec: Mapping[str, Any]) -> Any:
     return cls(rtol=spec["rtol"], atol=spec["atol"])
 
 
-def simulate_flow(experiment: Mapping[str, Any], *, seed: int, device: str = "cpu") -> xr.Dataset:
+def simulate_flow(
+    experiment: Mapping[str, Any], *, seed: int, device: str = "cpu", checkpoint: checkpoints.CheckpointFile | None = None
+) -> xr.Dataset:
     """Integrate every (bandwidth, N) cell of ``experiment`` and record its observables at the output times.
 
     Returns a Dataset over (bandwidth, n_particles, replicate, time) with `OBSERVABLES` (and `ENTROPY_OBSERVABLES` where the
     experiment asks for ``entropy``, with `FULL_OBSERVABLES` where its field leaves each particle out), the number of field
-    evaluations, and the clouds at ``keep_clouds`` of the output times as ``cloud_<N>`` (bandwidth, replicate, snapshot,
-    particle_<N>, component). Attributes: the experiment as JSON, seed, engine.
+    evaluations, and the clouds at ``keep_clouds`` of the output times (the last one, if 1) as ``cloud_<N>`` (bandwidth, replicate,
+    snapshot, particle_<N>, component). Where the experiment is ``paired``, the k-th bandwidth belongs to the k-th N alone: no variable
+    has the dimension bandwidth, which is then a coordinate along n_particles. Attributes: the experiment as JSON, seed, and as
+    ``engine`` what each engine of `driftrates.sums` has done.
+    With ``checkpoint`` a simulation that was interrupted goes on where that file was last written, to the same bytes.
     Raises `flow.NonFiniteError` where a simulation leaves the finite numbers.
     """
     xp = _namespace(device)
@@ -151,25 +157,41 @@ def simulate_flow(experiment: Mapping[str, Any], *, seed: int, device: str = "cp
     names = {**OBSERVABLES, **(ENTROPY_OBSERVABLES if experiment["entropy"] else {})}
     if experiment["entropy"] and experiment["leave_one_out"]:
         names.update(FULL_OBSERVABLES)
-    replicates = experiment["replicates"]
-    shape = (len(bandwidths), len(sizes), replicates)
+    replicates, paired = experiment["replicates"], experiment.get("paired", False)
+    shape = (1 if paired else len(bandwidths), len(sizes), replicates)
     data = {name: np.full((*shape, len(times)), np.nan) for name in names}
     evaluations = np.zeros(shape, dtype=np.int64)
-    kept = np.unique(np.linspace(0, len(times) - 1, min(experiment["keep_clouds"], len(times))).round().astype(int))
-    clouds = {int(n): np.empty((len(bandwidths), replicates, len(kept), n, d), dtype=experiment["dtype"]) for n in sizes}
+    kept = np.unique(np.linspace(len(times) - 1, 0, min(experiment["keep_clouds"], len(times))).round().astype(int))
+    stored = experiment.get("cloud_dtype") or experiment["dtype"]
+    clouds = {int(n): np.empty((shape[0], replicates, len(kept), n, d), dtype=stored) for n in sizes}
+    work, before = np.zeros_like(sums.work()), sums.work()
+    unfinished = {**data, "evaluations": evaluations, "work": work, **{f"cloud_{n}": cloud for n, cloud in clouds.items()}}
+    resumed = checkpoint.restore(unfinished) if checkpoint else None
 
     for b, h in enumerate(bandwidths):
         field = build_field(experiment, float(h), seed=seed, xp=xp)
         for s, n in enumerate(sizes):
+            if paired and b != s or resumed and (b, s, len(times) - 1) <= resumed.position:
+                continue
+            here = resumed if resumed and (b, s) == resumed.position[:2] else None
+            first = here.position.time + 1 if here else 0
             x0 = initial_clouds(experiment, int(n), d, seed=seed)
             print(f"{experiment['name']}: N = {n}, h = {h:g}, {replicates} replicates to time {times[-1]:g}", flush=True)
-            result = _run_cell(experiment, field, xp.asarray(x0, dtype=experiment["dtype"]), times)
-            for k, (state, observed) in enumerate(result):
+            if here:
+                print(f"going on at time {times[first - 1]:g} from {checkpoint.path}", flush=True)
+            result = _run_cell(experiment, field, xp.asarray(x0, dtype=experiment["dtype"]), times[first:], here)
+            for k, (record, observed) in enumerate(result, first):
+                row = 0 if paired else b
                 for name, values in observed.items():
-                    data[name][b, s, :, k] = to_host(values)
+                    data[name][row, s, :, k] = to_host(values)
                 if k in kept:
-                    clouds[int(n)][b, :, int(np.searchsorted(kept, k))] = to_host(state.x)
-                evaluations[b, s] = to_host(state.evaluations)
+                    clouds[int(n)][row, :, int(np.searchsorted(kept, k))] = to_host(record.state.x)
+                evaluations[row, s] = record.statistics.evaluations
+                now = sums.work()
+                work += now - before
+                before = now
+                if checkpoint and checkpoint.due():
+                    checkpoint.save(checkpoints.Position(b, s, k), record, unfinished)
 
     dims = ("bandwidth", "n_particles", "replicate", "time")
     variables = {name: (dims, data[name], {"long_name": names[name][0], "units": names[name][1]}) for name in names}
@@ -182,22 +204,21 @@ def simulate_flow(experiment: Mapping[str, Any], *, seed: int, device: str = "cp
             {"long_name": label, "units": "length"},
         )
     coordinates = {
-        "bandwidth": ("bandwidth", bandwidths, {"long_name": "bandwidth h", "units": "length"}),
+        "bandwidth": ("n_particles" if paired else "bandwidth", bandwidths, {"long_name": "bandwidth h", "units": "length"}),
         "n_particles": ("n_particles", sizes.astype(np.int64), {"long_name": "number of particles N", "units": "1"}),
         "time": ("time", times, {"long_name": "time", "units": "time"}),
         "snapshot": ("snapshot", times[kept], {"long_name": "time of a stored cloud", "units": "time"}),
     }
-    attributes = {"experiment": json.dumps(experiment, sort_keys=True), "seed": seed, "engine": "cpu" if xp is np else "cuda"}
+    attributes = {"experiment": json.dumps(experiment, sort_keys=True), "seed": seed, "engine": sums.describe(work)}
+    if paired:
+        variables = {name: (axes[1:], values[0], about) for name, (axes, values, about) in variables.items()}
     return xr.Dataset(variables, coordinates, attributes)
 
 
-class _Snapshot(NamedTuple):
-    x: Any
-    evaluations: Any
-
-
-def _run_cell(experiment: Mapping[str, Any], field: DriftField, x0: Any, times: np.ndarray) -> Any:
-    """Yield (snapshot, observables) at every output time of one (h, N) cell."""
+def _run_cell(
+    experiment: Mapping[str, Any], field: DriftField, x0: Any, times: np.ndarray, resumed: checkpoints.Resumed | None
+) -> Iterator[tuple[flow.Record, dict[str, Any]]]:
+    """Yield (record, observables) at every one of ``times`` of one (h, N) cell, from the start or from where it was left."""
     entropy, n, d = experiment["entropy"], x0.shape[1], x0.shape[2]
     xp = namespace(x0)
     by_kde = entropy and field.name == "conservative" and not field.leave_one_out
@@ -239,7 +260,9 @@ def _run_cell(experiment: Mapping[str, Any], field: DriftField, x0: Any, times: 
     if entropy:
         log_start = start_density(experiment, d).evaluate(x0).log_density.mean(1)
     method = make_method(experiment["integrator"])
-    for state, statistics, _ in flow.integrate(rhs, x0, times, method, carried=3 if entropy else 0, progress=True):
+    going_on = {"start": checkpoints.on_device(resumed, x0), "controller": resumed.controller} if resumed else {}
+    for record in flow.integrate(rhs, x0, times, method, carried=3 if entropy else 0, progress=True, **going_on):
+        state = record.state
         _, observed = evaluate(state.x)
         if entropy:
             for k, name in enumerate(("integrated_divergence", "integrated_stein_drift", "integrated_self_interaction")):
@@ -248,7 +271,7 @@ def _run_cell(experiment: Mapping[str, Any], field: DriftField, x0: Any, times: 
             del observed["divergence"]
             if field.leave_one_out:
                 observed.update(evaluate_full(state.x))
-        yield _Snapshot(state.x, statistics.evaluations), observed
+        yield record, observed
 
 
 def _namespace(device: str) -> Any:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import json
 import os
+import shutil
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -17,8 +21,10 @@ import xarray as xr
 
 CONVENTIONS = "CF-1.13"
 REFERENCES = "arXiv:2605.22795; arXiv:2603.09936"
-LIBRARIES = ("numpy", "scipy", "xarray", "netCDF4")
+LIBRARIES = ("numpy", "scipy", "llvmlite", "finufft", "xarray", "netCDF4")
 _MAGIC = (b"\x89HDF\r\n\x1a\n", b"CDF")
+_SEAL = b"driftrates sha256 "
+"""Stands behind the end of the data, where NetCDF does not look, before the digest of all that precedes it."""
 
 
 @contextmanager
@@ -26,19 +32,59 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """A temporary path in the folder of ``path``, the process's own, that takes its place when the block ends well.
 
     The suffix is kept. Whatever goes wrong, the temporary file is removed and an older ``path`` stays as it was; a full disk or a
-    folder that cannot be written ends in one ``OSError`` that names ``path``.
+    folder that cannot be written ends in one ``OSError`` that names ``path``. What killed processes of this machine left of theirs is
+    removed as well. The content is on the disk before it takes the name, so that a power cut leaves no empty file.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{socket.gethostname()}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f"{_own(path)}{os.getpid()}{path.suffix}")
     try:
         if not path.parent.is_dir():
             raise FileNotFoundError(f"the folder {path.parent} does not exist")
+        remove_abandoned(path)
         yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
         os.replace(temporary, path)
     except OSError as error:
-        raise OSError(f"cannot write {path}: {error.strerror or error}; is there room and permission in {path.parent}?") from error
+        free = f" ({shutil.disk_usage(path.parent).free / 1e6:.1f} MB free)" if path.parent.is_dir() else ""
+        raise OSError(f"cannot write {path}: {error.strerror or error}; is there room and permission in {path.parent}{free}?") from error
     finally:
-        temporary.unlink(missing_ok=True) if path.parent.is_dir() else None
+        # On a disk that was made read-only under way even the search for the file ends in an error, which must not hide the message.
+        with suppress(OSError):
+            temporary.unlink()
+
+
+def remove_abandoned(path: str | Path) -> None:
+    """Remove the temporary files of `replacing` for ``path`` that killed processes of this machine left."""
+    path = Path(path)
+    for left in path.parent.glob(f"{glob.escape(_own(path))}*{glob.escape(path.suffix)}"):
+        pid = left.name[len(_own(path)) : len(left.name) - len(path.suffix)]
+        if pid.isdecimal() and not _alive(int(pid)):
+            left.unlink(missing_ok=True)
+
+
+def _own(path: Path) -> str:
+    return f".{path.stem}.{_place()}."
+
+
+@cache
+def _place() -> str:
+    """Where a process number means this process: the machine, and the process namespace, since containers may share a host's name."""
+    try:
+        space = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        space = 0
+    return f"{socket.gethostname()}-{space}"
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def write(
@@ -73,7 +119,8 @@ def write(
         "engine": engine,
         "device": device,
         "dtype": " ".join(sorted({str(v.dtype) for v in ds.data_vars.values() if v.dtype.kind == "f"})) or "none",
-        "versions": ", ".join(f"{name} {_version(name)}" for name in LIBRARIES),
+        "versions": versions(),
+        "seal": "SHA-256 of all before it, behind the end of the data",
     }
     attributes = {**ds.attrs, **{key: value for key, value in ours.items() if value is not None}}
     encoding = {name: _encoding(variable) for name, variable in ds.variables.items()}
@@ -81,7 +128,9 @@ def write(
         try:
             ds.assign_attrs(attributes).to_netcdf(temporary, engine="netcdf4", format="NETCDF4", encoding=encoding)
         except RuntimeError as error:
-            raise OSError(f"NetCDF: {error}") from error
+            raise OSError(str(error)) from error
+        with temporary.open("r+b") as stream:
+            stream.write(_SEAL + hashlib.file_digest(stream, "sha256").digest())
 
 
 def read(path: str | Path) -> xr.Dataset:
@@ -98,20 +147,42 @@ def attributes(path: str | Path) -> dict[str, Any]:
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[xr.Dataset]:
-    path = Path(path)
+    path, fault = Path(path), "is not a NetCDF file"
     try:
         with path.open("rb") as stream:
-            head = stream.read(8)
-        if not head.startswith(_MAGIC):
-            raise ValueError(f"{path} is not a NetCDF file; remove it and run the workflow again")
-        with xr.open_dataset(path, engine="netcdf4", decode_times=False, decode_timedelta=False) as dataset:
-            if not str(dataset.attrs.get("source", "")).startswith("driftrates ") or "source_digest" not in dataset.attrs:
-                raise ValueError(f"{path} was not written by driftrates: it lacks the attributes source and source_digest")
-            yield dataset
+            head, sealed = stream.read(8), _sealed(stream)
+        if sealed is False:
+            raise OSError("it does not have the content that was written")
+        if head.startswith(_MAGIC):
+            with xr.open_dataset(path, engine="netcdf4", decode_times=False, decode_timedelta=False) as dataset:
+                if str(dataset.attrs.get("source", "")).startswith("driftrates ") and "source_digest" in dataset.attrs:
+                    if sealed is None and "seal" in dataset.attrs:
+                        raise OSError("its end is missing")
+                    yield dataset
+                    return
+                fault = "was not written by driftrates: it lacks the attributes source and source_digest"
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file; the workflow makes it") from None
-    except (OSError, RuntimeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged bytes show as errors of many kinds
         raise ValueError(f"{path} is truncated or damaged ({error}); remove it and run the workflow again") from error
+    raise ValueError(f"{path} {fault}; remove it and run the workflow again")
+
+
+def _sealed(stream: BinaryIO) -> bool | None:
+    """Whether the content is that of its seal, None without one. Asked first, since damage may crash the NetCDF library."""
+    left = stream.seek(0, os.SEEK_END) - len(_SEAL) - 32
+    stream.seek(max(left, 0))
+    seal, digest = stream.read(len(_SEAL)), stream.read()
+    if seal != _SEAL:
+        return None
+    stream.seek(0)
+    content = hashlib.sha256()
+    while chunk := stream.read(min(left, 2**20)):
+        content.update(chunk)
+        left -= len(chunk)
+    return content.digest() == digest
 
 
 def write_csv(frame: pd.DataFrame, path: str | Path) -> None:
@@ -175,6 +246,11 @@ def _chunks(shape: tuple[int, ...], dtype: np.dtype) -> tuple[int, ...]:
         chunks.insert(0, max(1, min(length, room)))
         room //= max(1, length)
     return tuple(chunks)
+
+
+def versions() -> str:
+    """Names and versions of `LIBRARIES`, on which the last digits of a result may depend."""
+    return ", ".join(f"{name} {_version(name)}" for name in LIBRARIES)
 
 
 def _version(name: str) -> str:

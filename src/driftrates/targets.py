@@ -12,6 +12,7 @@ import numpy as np
 from scipy import linalg
 
 from driftrates.arrays import namespace
+from driftrates.messages import shown
 from driftrates.random import generator as keyed_generator
 
 _VALUES_PER_BLOCK = {"numpy": 2**16, "cupy": 2**24}
@@ -152,13 +153,20 @@ def _stretch(factors: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 def _numbers(name: str, value: Any) -> np.ndarray:
     """``value`` as a new float64 array of finite numbers."""
+    if _holds_truth(value):
+        raise ValueError(f"{name} must be finite numbers, not true or false")
     try:
         array = np.asarray(value)
     except ValueError:
         raise ValueError(f"{name} must be a regular array of numbers; its rows differ in length") from None
     if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
-        raise ValueError(f"{name} must be finite numbers, not {value!r}")
+        raise ValueError(f"{name} must be finite numbers, not {shown(value)}")
     return array.astype(np.float64)
+
+
+def _holds_truth(value: Any) -> bool:
+    """Whether a list holds true or false, which beside other numbers NumPy takes for 1 and 0."""
+    return isinstance(value, bool) or isinstance(value, (list, tuple)) and any(map(_holds_truth, value))
 
 
 def mixture_from_config(config: Mapping[str, Any]) -> GaussianMixture:

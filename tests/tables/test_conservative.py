@@ -44,6 +44,7 @@ def written(frame, tmp_path):
 def test_rates_have_a_row_per_exponent_and_a_verdict_where_a_bound_has_one(fits, tmp_path):
     frame = tables.rate_exponents({"rates/d1": fits})
     assert len(frame) == int(np.isfinite(fits["slope"]).sum())
+    assert set(frame["N"]) == {" to ".join(map(str, fits["n_particles"].values[[0, -1]]))}
     for row in frame.itertuples():
         fit = fits.sel(carrier=row.carrier.replace(" ", "_"), path=row.path)
         assert row.exponent == pytest.approx(float(fit["slope"]), abs=5e-4) and row.predicted == pytest.approx(

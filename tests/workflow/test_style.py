@@ -30,6 +30,14 @@ def test_snakefmt_finds_nothing_to_change():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("arguments", [["check"], ["format", "--check"]], ids=lambda arguments: arguments[0])
+def test_ruff_finds_nothing_to_change(arguments):
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", *arguments, "--no-cache"], cwd=Path(__file__).parents[2], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_a_stage_has_one_name(untouched):
     found = list(rules(untouched))
     scripts = {p.stem for p in (untouched.folder / "workflow/scripts").glob("*.py")} - {"_stage"}

@@ -14,7 +14,7 @@ rule judge_claims:
     params:
         chapter="{chapter}",
         names=lambda wildcards: CHAPTERS[wildcards.chapter],
-        digest=lambda wildcards: stage_digest("judge_claims", f"driftrates.claims.{wildcards.chapter}"),
+        digest=lambda wildcards: stage_digest("judge_claims", f"driftrates.claims.{wildcards.chapter}")(wildcards),
     script:
         "../scripts/judge_claims.py"
 

@@ -19,8 +19,13 @@ for figure, entry in FIGURES.items():
             f"<logs>/plot_figure/{figure}.log",
         benchmark:
             f"<benchmarks>/plot_figure/{figure}.tsv"
+        group:
+            "pages"
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            # The limits of a group add up, and must fit into what a partition allows.
+            runtime=page_runtime,
         params:
             figure=figure,
             names=entry["data"],
@@ -42,15 +47,15 @@ rule claims_overview:
         "<results>/figures/claims_overview.pdf",
         "<results>/figures/claims_overview.png",
     log:
-        "<logs>/plot_figure/claims_overview.log",
+        "<logs>/claims_overview.log",
     benchmark:
-        "<benchmarks>/plot_figure/claims_overview.tsv"
+        "<benchmarks>/claims_overview.tsv"
     conda:
         "../../envs/cpu.yaml"
     params:
-        digest=stage_digest("plot_claims"),
+        digest=stage_digest("claims_overview"),
     script:
-        "../scripts/plot_claims.py"
+        "../scripts/claims_overview.py"
 
 
 rule figures:

@@ -15,6 +15,8 @@ for measurement, function in MEASUREMENTS.items():
             f"<benchmarks>/measure_{measurement}/{{experiment}}.tsv"
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            mem_mb=measure_memory,
         params:
             function=function,
             options=config["measurements"][measurement],
@@ -36,9 +38,12 @@ for measurement, function in EXPERIMENT_MEASUREMENTS.items():
             f"<benchmarks>/measure_{measurement}/{{experiment}}.tsv"
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            mem_mb=measure_memory,
         params:
             function=function,
             experiment=simulated,
+            files=own_contents,
             options={"seed": config["seed"], **config["measurements"][measurement]},
             digest=stage_digest("measure", function),
         script:

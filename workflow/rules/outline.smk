@@ -16,6 +16,7 @@ EXPERIMENT_MEASUREMENTS = {
 }
 STUDIES = {
     "growth": "driftrates.growth:growth_regimes",
+    "integrators": "driftrates.flow.efficiency:measure_integrators",
     "failures": "driftrates.occupancy:measure_failures",
     "mass": "driftrates.occupancy:measure_mass",
     "decomposition": "driftrates.laplace.decomposition:measure_decomposition",
@@ -46,6 +47,7 @@ DATA = [
     *("/".join(pair) for pair in MEASURED),
     *STUDIES,
     "kernels",
+    "performance",
 ]
 
 
@@ -61,6 +63,7 @@ ENTROPY = ["d1", "d2", "d3", "d5"]
 LONG = ["long_d1", "long_d2"]
 COERCIVITY = expand("{kind}/laplace_{d}", kind=["coercivity", "entropy"], d=ENTROPY)
 RATES = expand("rates/rates_{d}", d=ENTROPY)
+LARGE = expand("rates/rates_large_{d}", d=["d1", "d2"])
 DIGITS = expand("digits{d}_{field}", d=[2, 10], field=["conservative", "displacement", "sharp"])
 GENERATORS = expand("generators_{data}", data=["swiss_roll", "checkerboard", "eight_gaussians", "digits"])
 
@@ -97,7 +100,7 @@ CHAPTERS = {
 }
 TABLES = {
     "kernels": {"module": "conservative", "data": ["kernels"], "category": "Kernels"},
-    "rate_exponents": {"module": "conservative", "data": RATES, "category": "Rates"},
+    "rate_exponents": {"module": "conservative", "data": RATES + LARGE, "category": "Rates"},
     "constants": {"module": "conservative", "data": measured("constants"), "category": "Quadrature constants"},
     "growth_exponents": {"module": "conservative", "data": ["growth"], "category": "Quadrature constants"},
     "occupancy_failures": {"module": "conservative", "data": ["failures"], "category": "Occupancy"},
@@ -112,7 +115,9 @@ TABLES = {
     "convergence_times": {"module": "annealing", "data": ["annealing"], "category": "Annealing"},
     "annealing_winners": {"module": "annealing", "data": ["annealing"], "category": "Annealing"},
     "field_comparison": {"module": "baselines", "data": ["field_comparison"], "category": "Baselines"},
+    "integrator_exponents": {"module": "integrators", "data": ["integrators"], "category": "Integrators"},
     "generator_quality": {"module": "training", "data": GENERATORS, "category": "Training"},
+    "peers": {"module": "performance", "data": ["performance"], "category": "Cost"},
 }
 FIGURES = {
     "figure1": {
@@ -144,6 +149,10 @@ FIGURES = {
     "rates": {"data": RATES, "category": "Rates"},
     "rate_maps": {"data": RATES, "category": "Rates"},
     "bandwidth_tradeoff": {"data": RATES, "category": "Rates"},
+    "rates_large": {
+        "data": [*expand("rates/rates_{d}", d=["d1", "d2"]), *LARGE],
+        "category": "Rates",
+    },
     "quadrature_constants": {
         "data": [
             *expand("constants/entropy_{d}", d=ENTROPY),
@@ -190,16 +199,30 @@ FIGURES = {
     "affinity_floor": {"data": ["baselines"], "category": "Baselines"},
     "training_errors": {"data": ["training_errors"], "category": "Training"},
     "generators": {"data": GENERATORS, "category": "Training"},
+    "integrators": {"data": ["integrators"], "category": "Integrators"},
     "generated_digits": {"data": ["generators_digits"], "category": "Training"},
+    "performance": {"data": ["performance"], "category": "Cost"},
 }
 RUNS = [
     *(["simulate_flow", name] for name in config["experiments"]),
     *(["map_fields", name] for name in config["field_maps"]),
     *([f"measure_{measurement}", name] for measurement, name in MEASURED),
     *([f"study_{study}"] for study in STUDIES),
+    ["study_performance"],
     ["tabulate_kernels"],
     *(["judge_claims", chapter] for chapter in CHAPTERS),
     ["collect_claims"],
     *(["write_table", table] for table in TABLES),
-    *(["plot_figure", figure] for figure in [*FIGURES, "claims_overview"]),
+    *(["plot_figure", figure] for figure in FIGURES),
+    ["claims_overview"],
 ]
+# The Datasets that each of these runs reads, where it reads any.
+NEEDS = {
+    **{f"measure_{measurement} {name}": [f"flow/{name}"] for measurement, name in MEASURED if measurement in MEASUREMENTS},
+    **{f"map_fields {name}": [f"flow/{e}" for e in entry["experiments"]] for name, entry in config["field_maps"].items()},
+    **{f"judge_claims {chapter}": names for chapter, names in CHAPTERS.items()},
+    "collect_claims": [f"claims/{chapter}" for chapter in CHAPTERS],
+    "plot_figure claims_overview": [f"claims/{chapter}" for chapter in CHAPTERS],
+    **{f"write_table {table}": entry["data"] for table, entry in TABLES.items()},
+    **{f"plot_figure {figure}": entry["data"] for figure, entry in FIGURES.items()},
+}

@@ -19,8 +19,13 @@ for table, entry in TABLES.items():
             f"<logs>/write_table/{table}.log",
         benchmark:
             f"<benchmarks>/write_table/{table}.tsv"
+        group:
+            "pages"
         conda:
             "../../envs/cpu.yaml"
+        resources:
+            # The limits of a group add up, and must fit into what a partition allows.
+            runtime=page_runtime,
         params:
             function=f"driftrates.tables.{entry['module']}:{table}",
             names=entry["data"],
@@ -59,6 +64,40 @@ rule tabulate_runtime:
 rule runtime:
     input:
         rules.tabulate_runtime.output,
+
+
+rule tabulate_schedule:
+    input:
+        benchmarks=[f"<benchmarks>/{'/'.join(run)}.tsv" for run in RUNS],
+        flows=expand("<data>/flow/{name}.nc", name=config["experiments"]),
+    output:
+        report(
+            "<results>/tables/schedule.csv",
+            caption="../report/table_schedule.rst",
+            category="Cost",
+            labels={"table": "schedule"},
+        ),
+        "<results>/tables/schedule.md",
+        "<results>/tables/schedule.tex",
+    log:
+        "<logs>/tabulate_schedule.log",
+    benchmark:
+        "<benchmarks>/tabulate_schedule.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        runs=RUNS,
+        needs=NEEDS,
+        small=config,
+        large=lambda wildcards: resolve({**WRITTEN, "scale": "full"}, SCHEMA, check_device=False),
+        digest=stage_digest("tabulate_schedule"),
+    script:
+        "../scripts/tabulate_schedule.py"
+
+
+rule schedule:
+    input:
+        rules.tabulate_schedule.output,
 
 
 rule tables:

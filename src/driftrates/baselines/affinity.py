@@ -70,14 +70,14 @@ def affinity_field_by_loops(x: np.ndarray, y: np.ndarray, temperature: float, *,
     for i in range(n):
         for j, point in enumerate(points):
             weights[i, j] = -(math.dist(x[i], point) + (_MASK if masked and j == len(y) + i else 0.0)) / temperature
-    rows = [[math.exp(w - max(row)) / sum(math.exp(v - max(row)) for v in row) for w in row] for row in weights]
-    columns = [[math.exp(w - max(column)) / sum(math.exp(v - max(column)) for v in column) for w in column] for column in weights.T]
+    rows = [[math.exp(w - max(row)) / math.fsum(math.exp(v - max(row)) for v in row) for w in row] for row in weights]
+    columns = [[math.exp(w - max(column)) / math.fsum(math.exp(v - max(column)) for v in column) for w in column] for column in weights.T]
     field = np.zeros_like(x)
     for i in range(n):
         affinity = [max(math.sqrt(rows[i][j] * columns[j][i]), floor) for j in range(len(points))]
         for j, point in enumerate(points):
             sign, other = (1, affinity[len(y) :]) if j < len(y) else (-1, affinity[: len(y)])
-            field[i] += sign * sum(other) * affinity[j] * point
+            field[i] += sign * math.fsum(other) * affinity[j] * point
     return field
 
 

@@ -26,6 +26,19 @@ def select(data: Data, measurement: str) -> Iterator[tuple[str, xr.Dataset]]:
             yield name, data[key]
 
 
+def rate_scope(measured: xr.Dataset) -> str:
+    """What the sub-rows of one Dataset of rates are called."""
+    return f"d={measured.attrs['dimension']}" + ("" if "bandwidth" in measured.dims else ", large N")
+
+
+def at_fixed_bandwidth(data: Data, d: int) -> tuple[float, float]:
+    """Interval of the exponent of the late self-interaction at fixed h in dimension d; not finite where no grid was run."""
+    found = [r.sel(carrier="late_self_interaction", path="fixed") for _, r in select(data, "rates") if r.attrs["dimension"] == d]
+    intervals = [fit["percentile"].values for fit in found if np.isfinite(fit["slope"])]
+    low, high = intervals[0].tolist() if intervals else (np.nan, np.nan)
+    return low, high
+
+
 @statement(_CHAPTER, "T4.1", "(1/T) int E S_N dt <= H_N(0)/(N T) + |Laplacian K(0)| kappa / (N h^(d+2))", "Theorem 4.1, (14)")
 def stein_bound(data: Data) -> Iterator[Evidence]:
     for name, budget in select(data, "entropy"):
@@ -140,14 +153,13 @@ def fisher_bound(data: Data) -> Iterator[Evidence]:
 @statement(_CHAPTER, "C4.7", "(1/T) int E D_N dt <= C0/T + A/(N h^(d+2)) + Q(h) h^2, and its root", "Corollary 4.7, (20)-(23)")
 def bound_on_grid(data: Data) -> Iterator[Evidence]:
     for _, r in select(data, "rates"):
-        d = r.attrs["dimension"]
-        diagonal = r["self_term"].values.diagonal() + r["initial_term"].values
+        diagonal = rates.diagonal(r["self_term"]) + r["initial_term"].values
         q = (r["stein_sup"] + r["speed_sup"]).max("path_replicate") * r.attrs["second_moment"] / 2
-        speed = r["mean_squared_speed"].mean("replicate").values.diagonal()
+        speed = rates.diagonal(r["mean_squared_speed"].mean("replicate"))
         rhs = diagonal + q.values * r["bandwidth"].values ** 2
         for case, power in (("squared", 1.0), ("root", 0.5)):
             yield Inequality(
-                case=f"{case}, d={d}",
+                case=f"{case}, {rate_scope(r)}",
                 quantity="time average of D_N along h = h(N) against the bound; control: C0/T alone",
                 lhs=speed**power,
                 rhs=rhs**power,
@@ -169,19 +181,32 @@ def rate(data: Data) -> Iterator[Evidence]:
             fit = r.sel(carrier=carrier, path="diagonal")
             low, high = (float(v) for v in fit["percentile"])
             yield Rate(
-                case=f"{carrier}, d={d}",
+                case=f"{carrier}, {rate_scope(r)}",
                 quantity=f"exponent in N of {carrier} along h = h(N); control: exponent of the self term at fixed h",
                 slope=float(fit["slope"]),
                 low=low,
                 high=high,
                 predicted=rates.predicted_exponent(d),
-                control=tuple(float(v) for v in r.sel(carrier="late_self_interaction", path="fixed")["percentile"]),
+                control=at_fixed_bandwidth(data, d),
                 cases=r.sizes["n_particles"],
+            )
+        if "bandwidth" not in r.dims:
+            last = r.sel(carrier="late_fisher").isel(neighbours=-1)
+            slope, error = float(last["local_slope"]), float(last["local_error"])
+            yield Rate(
+                case=f"late_fisher, {rate_scope(r)}, last pair",
+                quantity="exponent of late F_N between the two largest N, h = h(N); control: exponent of the self term at fixed h",
+                slope=slope,
+                low=slope - error,
+                high=slope + error,
+                predicted=rates.predicted_exponent(d),
+                control=at_fixed_bandwidth(data, d),
+                cases=2,
             )
         n, h = r["n_particles"].values, r["optimal_bandwidth"].values
         dense, sparse = (n * width**d / np.log(n) for width in (h, n ** (-1 / d)))
         yield Construction(
-            case=f"occupancy, d={d}",
+            case=f"occupancy, {rate_scope(r)}",
             quantity="growth of N h*^d / log N from the least to the largest N; control: h = N^(-1/d)",
             effect=[dense[-1] / dense[0]],
             control=[sparse[-1] / sparse[0]],

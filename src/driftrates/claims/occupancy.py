@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import xarray as xr
 
-from driftrates.claims.conservative import select
+from driftrates.claims.conservative import at_fixed_bandwidth, rate_scope, select
 from driftrates.claims.ledger import Assumption, Evidence, Identity, Inequality, Rate, statement
 from driftrates.kernels import Gaussian
 from driftrates.occupancy import reciprocal_density
@@ -38,13 +38,13 @@ def reciprocal_control(data: Data) -> Iterator[Evidence]:
         shift = predicted_exponent(d)
         low, high = (float(v) - shift for v in fit.sel(path="diagonal")["percentile"])
         yield Rate(
-            case=f"uniform in N, d={d}",
+            case=f"uniform in N, {rate_scope(r)}",
             quantity="exponent in N of the late R_N along h = h(N); control: at fixed h, with the exponent of the diagonal",
             slope=float(fit.sel(path="diagonal")["slope"]) - shift,
             low=low,
             high=high,
             predicted=0.0,
-            control=tuple(float(v) - shift for v in fit.sel(path="fixed")["percentile"]),
+            control=tuple(v - shift for v in at_fixed_bandwidth(data, d)),
             cases=r.sizes["n_particles"],
             upper_bound=False,
             tolerance=0.02,

@@ -59,6 +59,7 @@ def rate_exponents(data: Mapping[str, xr.Dataset]) -> pd.DataFrame:
                 rows.append(
                     {
                         "d": int(ds.attrs["dimension"]),
+                        "N": " to ".join(str(n) for n in ds["n_particles"].values[[0, -1]]),
                         "carrier": carrier.replace("_", " "),
                         "path": path,
                         "exponent": round(slope, 3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -83,7 +84,9 @@ def gradients(field: DriftField, eta: float, *, batch: int, seed: int) -> dict[s
     jacobian = np.stack([forward(theta + 1j * _COMPLEX_STEP * e, z, shapes).imag / _COMPLEX_STEP for e in directions])
     found = {"formula": -2 * eta / batch * (jacobian * v).sum((1, 2))}
     for name, frozen in (("frozen", True), ("through", False)):
-        found[name] = np.array([sum(w * loss(theta + s * _DIFFERENCE * e, frozen) for s, w in _CENTRAL) for e in directions]) / _DIFFERENCE
+        found[name] = (
+            np.array([math.fsum(w * loss(theta + s * _DIFFERENCE * e, frozen) for s, w in _CENTRAL) for e in directions]) / _DIFFERENCE
+        )
     network.partial_fit(z, x + eta * v)
     found["library"] = -2 * (parameters(network) - theta) / network.learning_rate_init
     return found

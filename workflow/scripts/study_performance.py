@@ -1,0 +1,11 @@
+from _stage import run, write_dataset
+
+from driftrates.performance import measure_performance
+
+
+def main(snakemake):
+    measured = measure_performance(snakemake.input, **snakemake.params.options)
+    write_dataset(measured, snakemake, "performance of the kernel sums", device="cpu")
+
+
+run(main, snakemake)  # noqa: F821
