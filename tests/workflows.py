@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "config.yaml", "workflow", "profiles", "envs", "src", "benchmarks")
+PARTS = ("Snakefile", "config.yaml", "workflow", "profiles", "envs", "src", "benchmarks", "tests/reference")
 
 
 class Workflow:
