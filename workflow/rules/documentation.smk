@@ -1,6 +1,9 @@
+import os
+
+
 rule documentation:
     input:
-        Path(workflow.basedir) / "workflow/schemas/config.schema.yaml",
+        Path(os.path.relpath(workflow.basedir)) / "workflow/schemas/config.schema.yaml",
     output:
         "docs/configuration.md",
     log:

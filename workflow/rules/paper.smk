@@ -1,5 +1,8 @@
-PAPER = Path(workflow.basedir) / "workflow/paper"
-CAPTIONS = Path(workflow.basedir) / "workflow/report"
+import os
+
+# Relative: a copy of the folder with its results has nothing to make again.
+PAPER = Path(os.path.relpath(workflow.basedir)) / "workflow/paper"
+CAPTIONS = Path(os.path.relpath(workflow.basedir)) / "workflow/report"
 
 
 rule paper:
