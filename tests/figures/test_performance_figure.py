@@ -89,3 +89,15 @@ def test_table_gives_every_contender_with_its_ratios(data):
     assert table.loc["scipy gaussian_kde", "d = 2, float32"] == ""
     assert table.loc["driftrates cpu", "64 points (us)"] == "4.1" and table.loc["driftrates cpu", "first call (s)"] == "0.25"
     assert table["instructions per pair"].tolist() == ["3.75"] + [""] * 5
+
+
+def test_the_ratios_name_the_largest_size_and_the_cases_that_were_measured(tmp_path):
+    table = performance.tabulate(rows())
+    quick = table[~(table["part"].eq("throughput") & ((table["n"] > 1000) | (table["d"] == 10)))]
+    store.write_csv(quick, tmp_path / "table.csv")
+    (tmp_path / "table.json").write_text(json.dumps({"processor": "a processor", "date": "2026-01-01"}))
+    ratios = figure_module.plot(
+        {"performance": performance.measure_performance([tmp_path / "table.csv"], seed=0, sizes=[100], seconds=0.05)}
+    ).axes[3]
+    assert ratios.get_title(loc="left").endswith(r"each at its largest $N \leq 10^3$")
+    assert not any("d = 10" in text.get_text() for text in ratios.get_legend().get_texts())

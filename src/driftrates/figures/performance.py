@@ -51,8 +51,9 @@ def plot(data: Mapping[str, xr.Dataset]) -> Figure:
     _throughput(throughput, rows)
     _accuracy(accuracy, rows[rows["part"] == "accuracy"])
     _scaling(scaling, rows)
-    _ratios(ratios, rows[rows["part"] == "throughput"])
-    titles = ("throughput, $d = 2$, float64, one thread", "time against accuracy, $d = 2$", "time of a pass and its exponent", "$N = 10^4$")
+    largest = _ratios(ratios, rows[rows["part"] == "throughput"])
+    titles = ("throughput, $d = 2$, float64, one thread", "time against accuracy, $d = 2$", "time of a pass and its exponent")
+    titles += (rf"each at its largest $N \leq {_power(largest)}$",)
     figures.letter((throughput, accuracy, scaling, ratios), titles)
     for ax in (throughput, accuracy, scaling, ratios):
         sns.despine(ax=ax)
@@ -132,13 +133,16 @@ def _scaling(ax: Axes, rows: pd.DataFrame) -> None:
     ax.set(xlabel="$N$", ylabel="time of a pass (s)")
 
 
-def _ratios(ax: Axes, rows: pd.DataFrame) -> None:
+def _ratios(ax: Axes, rows: pd.DataFrame) -> int:
+    """Draws them; returns the largest N that is looked at."""
     rows = rows[(rows["contender"] != performance.BASE) & (rows["n"] <= 10_000)]
     usual = rows[(rows["d"] == 2) & (rows["dtype"] == "float64") & (rows["threads"] == 1)].sort_values("n")
     slowest = usual.groupby("contender")["times_slower"].last().sort_values(ascending=False)
     names = {name: k for k, name in enumerate(slowest.index)}
     for k, ((d, dtype, threads), marker) in enumerate(zip(_CASES, _CASE_MARKS, strict=True)):
         own = rows[(rows["d"] == d) & (rows["dtype"] == dtype) & (rows["threads"] == threads) & rows["contender"].isin(names)]
+        if own.empty:
+            continue
         last = own.sort_values("n").groupby("contender").last()
         y = np.array([names[name] for name in last.index]) + 0.18 * (1.5 - k)
         spread = np.abs(last[["times_slower_low", "times_slower_high"]].to_numpy().T - last["times_slower"].to_numpy())
@@ -150,3 +154,4 @@ def _ratios(ax: Axes, rows: pd.DataFrame) -> None:
     ax.set(ylim=(-0.6, len(names) - 0.4), xlabel="times slower than the direct engine")
     figures.log_axis(ax, "x", 9)
     ax.legend(ncols=2, **{**_ABOVE, "bbox_to_anchor": (0.3, 1.09)})
+    return int(rows["n"].max())
