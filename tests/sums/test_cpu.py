@@ -1,11 +1,13 @@
 """What is specific to the CPU engine: the code for every width of vector, its elementary functions, blocks, threads, memory."""
 
 import dataclasses
+import functools
 import math
 import os
 import re
 import signal
 import threading
+import time
 import tracemalloc
 
 import llvmlite.binding as llvm
@@ -352,7 +354,7 @@ def test_the_number_of_threads_changes_no_bit(threads, shape, dtype, exclude_sel
     replicates, n, m = shape
     y = cloud(2, dtype, replicates, max(m, n) if exclude_self else m, 2)
     x = y[:, :n] if exclude_self else cloud(1, dtype, replicates, n, 2)
-    assert replicates * n * y.shape[1] > 2 * cpu._PAIRS_PER_TASK
+    assert replicates * n * y.shape[1] > 6 * cpu._LEAST_PAIRS
     program = compile_terms(kernels.Gaussian(), 2, ("k", "gz"), exclude_self)
     found = []
     for count in (1, 2, 3):
@@ -361,6 +363,44 @@ def test_the_number_of_threads_changes_no_bit(threads, shape, dtype, exclude_sel
     assert found[0].tobytes() == found[1].tobytes() == found[2].tobytes()
     rows = slice(0, None, max(1, replicates // 3))
     assert_agrees(found[2][rows, :, -40:], program, x[rows, -40:], y[rows], np.zeros((len(x[rows]), 40), dtype), np.arange(n)[-40:])
+
+
+@pytest.mark.parametrize("count", [2, 3, 16])
+@pytest.mark.parametrize(
+    ("replicates", "vectors", "ragged"), [(1, 1250, False), (7, 40, False), (5, 90, True), (400, 3, True), (2, 1, False)]
+)
+def test_the_tasks_are_all_pairs_once_and_end_small(threads, count, replicates, vectors, ragged):
+    threads(count)
+    rng = np.random.default_rng(3)
+    ranges = np.array([[[[0, 10_000]]]])
+    if ragged:
+        ranges = np.stack([np.zeros((replicates, vectors, 2), int), rng.integers(0, 20_000, (replicates, vectors, 2))], -1)
+    seen, tasks = np.zeros((replicates, vectors), int), cpu._tasks(ranges, replicates, vectors, 8)
+    for r0, r1, v0, v1 in tasks or [(0, replicates, 0, vectors)]:
+        assert 0 <= r0 < r1 and 0 <= v0 < v1
+        seen[r0:r1, v0:v1] += 1
+    assert (seen == 1).all()
+    pairs = np.broadcast_to(8 * np.diff(ranges)[..., 0].sum(-1), seen.shape)
+    assert bool(tasks) == (pairs.sum() >= 6 * cpu._LEAST_PAIRS)
+    if tasks:
+        r0, r1, v0, v1 = tasks[-1]
+        assert pairs[r0:r1, v0:v1].sum() <= cpu._LEAST_PAIRS + pairs.max()
+
+
+def test_after_an_error_no_further_call_begins(threads):
+    threads(2)
+    begun = []
+
+    def call(i):
+        begun.append(i)
+        if i == 3:
+            raise MemoryError("no room")
+        time.sleep(0.001)
+
+    with pytest.raises(MemoryError, match="no room"):
+        cpu.run([functools.partial(call, i) for i in range(500)])
+    assert 3 < len(begun) < 500
+    assert cpu.run([functools.partial(pow, i, 2) for i in range(100)]) == [i * i for i in range(100)]
 
 
 def test_a_replicate_alone_has_the_bits_it_has_among_others():

@@ -26,7 +26,7 @@ class Plan:
         Plan.made += 1
         self.kind, self.modes, self.n_trans, self.dtype = nufft_type, tuple(n_modes), n_trans, np.dtype(dtype)
         self.real = {"complex64": np.float32, "complex128": np.float64}[str(self.dtype)]
-        self.plan = finufft.Plan(nufft_type, self.modes, n_trans=n_trans, eps=eps, isign=isign, dtype=str(self.dtype))
+        self.plan = finufft.Plan(nufft_type, self.modes, n_trans=n_trans, eps=eps, isign=isign, dtype=str(self.dtype), nthreads=1)
 
     def setpts(self, x, y=None, z=None):
         given = [a for a in (x, y, z) if a is not None]
