@@ -11,8 +11,8 @@ import xarray as xr
 import yaml
 
 from driftrates import kernels
-from driftrates.config import resolve
 from driftrates.fields import DriftField, SmoothedPoints
+from driftrates.pipeline.config import resolve
 
 
 def normal(d: int) -> dict[str, Any]:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from driftrates import entropy, simulate
+from driftrates import simulate
 from driftrates.claims import judge, ledger
+from driftrates.measurements import entropy
 from problems import normal, problem
 
 

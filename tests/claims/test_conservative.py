@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from driftrates import growth, rates, simulate
+from driftrates import simulate
 from driftrates.claims import conservative, occupancy
+from driftrates.measurements import growth, rates
 from problems import gaussian_start, normal, problem
 
 

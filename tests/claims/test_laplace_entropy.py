@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from driftrates import entropy, simulate
+from driftrates import simulate
 from driftrates.claims import judge, ledger
+from driftrates.measurements import entropy
 from problems import LEAVE_ONE_OUT, problem
 
 

@@ -12,9 +12,10 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 
-from driftrates import assumptions, entropy, fieldmaps, figures, simulate, store
+from driftrates import fieldmaps, figures, simulate, store
 from driftrates.datasets import digits_basis
 from driftrates.figures import gaussian_identity, kernel_profiles
+from driftrates.measurements import assumptions, entropy
 from problems import gaussian_start, normal, problem
 
 NAMES = ("figure1", "figure1_maps", "gaussian_identity", "entropy_budget", "digits", "kernel_profiles")

@@ -8,8 +8,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 
-from driftrates import entropy, figures, simulate
+from driftrates import figures, simulate
 from driftrates.figures import laplace_entropy
+from driftrates.measurements import entropy
 from problems import LEAVE_ONE_OUT, normal, problem
 
 

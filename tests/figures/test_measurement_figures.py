@@ -8,10 +8,11 @@ import xarray as xr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgba
 
-from driftrates import figures, growth, occupancy, quadrature, simulate, transport
+from driftrates import figures, simulate
 from driftrates.figures import growth as growth_figure
 from driftrates.figures import occupancy as occupancy_figure
 from driftrates.figures import one_step, propagation, quadrature_constants
+from driftrates.measurements import growth, occupancy, quadrature, transport
 from problems import normal, problem
 
 MODULES = {

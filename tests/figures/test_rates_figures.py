@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgba
 
-from driftrates import entropy, figures, observables, rates, simulate
+from driftrates import figures, simulate
+from driftrates.measurements import entropy, observables, rates
 from problems import gaussian_start, normal, problem
 
 RATES = ["rates", "rate_maps", "bandwidth_tradeoff"]

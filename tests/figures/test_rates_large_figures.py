@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from driftrates import figures, rates, simulate
+from driftrates import figures, simulate
 from driftrates.figures import rates_large
+from driftrates.measurements import rates
 from problems import gaussian_start, normal, problem
 
 

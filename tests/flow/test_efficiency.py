@@ -7,7 +7,7 @@ from scipy.integrate import solve_ivp
 from driftrates import kernels
 from driftrates.fields import DriftField, SmoothedDensity
 from driftrates.flow import DormandPrince, Euler, RungeKuttaChebyshev, efficiency
-from driftrates.rates import replicate_exponent
+from driftrates.measurements.rates import replicate_exponent
 from driftrates.targets import GaussianMixture
 from problems import labelled
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 from snakemake.common.configfile import load_configfile
 
-from driftrates import config, configfile, cost
+from driftrates.pipeline import config, configfile, cost
 from fuzzing import examples, outcome
 from workflows import Workflow
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from driftrates import kernels, transport
+from driftrates import kernels
 from driftrates.fields import SmoothedPoints
 from driftrates.laplace import comparison
 from driftrates.laplace.decomposition import laplace_radius
 from driftrates.laplace.rates import METHODS, make_field
+from driftrates.measurements import transport
 
 OPTIONS = {
     "particles": 8,

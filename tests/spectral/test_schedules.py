@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from driftrates import random
+from driftrates.measurements.transport import w2_to_data
 from driftrates.spectral import schedules
 from driftrates.spectral.schedules import START, Schedule
-from driftrates.transport import w2_to_data
 
 
 def test_schedules_run_from_start_to_least_and_back():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from driftrates import growth, occupancy, quadrature, rates, simulate, store
+from driftrates import simulate, store
+from driftrates.measurements import growth, occupancy, quadrature, rates
 from driftrates.tables import conservative as tables
 from problems import gaussian_start, normal, problem
 

@@ -94,7 +94,7 @@ def test_dataset_is_complete_and_repeatable(found):
 
 
 def test_distances_are_those_of_the_stored_clouds(found):
-    from driftrates.transport import squared_w2
+    from driftrates.measurements.transport import squared_w2
 
     held_out = found["held_out"].values
     for who, cloud in (("generator", "generated"), ("particles", "moved")):

@@ -5,7 +5,7 @@ import pytest
 
 from driftrates import kernels
 from driftrates.fields import DriftField, SmoothedPoints
-from driftrates.observables import fisher
+from driftrates.measurements.observables import fisher
 from driftrates.variational import full_gradient
 
 KERNELS = {

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import optimize
 
-from driftrates import kernels, observables
+from driftrates import kernels
 from driftrates.fields import DriftField, SmoothedDensity
+from driftrates.measurements import fisher_discrepancy
 from driftrates.targets import GaussianMixture
 from driftrates.variational import smoothed_kl
 
@@ -34,7 +35,7 @@ def test_an_unknown_flow_and_a_kernel_with_an_algebraic_tail_are_refused():
 def test_value_gradient_and_smoothed_drift_against_differences_and_the_adaptive_quadrature(d):
     f, x = functional(d, 5, spacing=0.25 if d == 1 else 0.3)
     value, gradient = f.value(x)
-    exact = observables.fisher(DriftField("conservative", f.target, GAUSSIAN, H), x, rtol=1e-9)
+    exact = fisher_discrepancy.fisher(DriftField("conservative", f.target, GAUSSIAN, H), x, rtol=1e-9)
     assert value == pytest.approx(exact.kl, abs=1e-8)
     assert -(f.drift(x) * f.smoothed_drift(x)).sum() / len(x) == pytest.approx(exact.kl_rate, abs=1e-7)
     np.testing.assert_allclose(-len(x) * gradient, f.smoothed_drift(x), atol=1e-7)

@@ -1,4 +1,4 @@
-"""Every case is one in the table of `tests/test_config.py` as well: here the message has to reach the terminal, before any job."""
+"""Every case is one in the table of `tests/pipeline/test_config.py` as well: here the message has to reach the terminal, before any job."""
 
 import pytest
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from driftrates.digest import source_digest
+from driftrates.pipeline.digest import source_digest
 
 
 def rules(workflow):

@@ -16,7 +16,7 @@ rule preflight:
         needs=lambda wildcards: cost.largest(config["experiments"], seed=config["seed"], gpu=config["device"] != "cpu"),
         disk=lambda wildcards: cost.disk_mib(config["experiments"], seed=config["seed"]),
     shell:
-        "{params.python:q} -m driftrates.cluster preflight {params.needs} --disk {params.disk} 2>&1 | tee {log}"
+        "{params.python:q} -m driftrates.pipeline.cluster preflight {params.needs} --disk {params.disk} 2>&1 | tee {log}"
 
 
 rule recover:
@@ -27,4 +27,4 @@ rule recover:
     params:
         python=sys.executable,
     shell:
-        "{params.python:q} -m driftrates.cluster recover 2>&1 | tee {log}"
+        "{params.python:q} -m driftrates.pipeline.cluster recover 2>&1 | tee {log}"

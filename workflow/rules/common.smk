@@ -9,10 +9,10 @@ from pathlib import Path
 import yaml
 from snakemake.exceptions import WorkflowError
 
-from driftrates import configfile as configuration_file
-from driftrates import cost, verification
-from driftrates.config import resolve
-from driftrates.digest import source_digest
+from driftrates.pipeline import configfile as configuration_file
+from driftrates.pipeline import cost, verification
+from driftrates.pipeline.config import resolve
+from driftrates.pipeline.digest import source_digest
 from driftrates.sums import cuda
 
 

@@ -2,23 +2,23 @@
 
 # What is measured on the stored flow of an experiment, on an experiment as configured, and on nothing but its own options.
 MEASUREMENTS = {
-    "entropy": "driftrates.entropy:measure_entropy",
-    "observables": "driftrates.observables:measure_observables",
-    "constants": "driftrates.quadrature:measure_constants",
-    "occupancy": "driftrates.occupancy:measure_occupancy",
-    "one_step": "driftrates.transport:measure_one_step",
-    "rates": "driftrates.rates:measure_rates",
+    "entropy": "driftrates.measurements.entropy:measure_entropy",
+    "observables": "driftrates.measurements.observables:measure_observables",
+    "constants": "driftrates.measurements.quadrature:measure_constants",
+    "occupancy": "driftrates.measurements.occupancy:measure_occupancy",
+    "one_step": "driftrates.measurements.transport:measure_one_step",
+    "rates": "driftrates.measurements.rates:measure_rates",
     "coercivity": "driftrates.laplace.coercivity:measure_coercivity",
 }
 EXPERIMENT_MEASUREMENTS = {
-    "propagation": "driftrates.occupancy:measure_propagation",
-    "random_time": "driftrates.transport:measure_random_time",
+    "propagation": "driftrates.measurements.occupancy:measure_propagation",
+    "random_time": "driftrates.measurements.transport:measure_random_time",
 }
 STUDIES = {
-    "growth": "driftrates.growth:growth_regimes",
+    "growth": "driftrates.measurements.growth:growth_regimes",
     "integrators": "driftrates.flow.efficiency:measure_integrators",
-    "failures": "driftrates.occupancy:measure_failures",
-    "mass": "driftrates.occupancy:measure_mass",
+    "failures": "driftrates.measurements.occupancy:measure_failures",
+    "mass": "driftrates.measurements.occupancy:measure_mass",
     "decomposition": "driftrates.laplace.decomposition:measure_decomposition",
     "mismatch": "driftrates.laplace.mismatch:measure_mismatch",
     "ejections": "driftrates.laplace.ejection:measure_ejections",

@@ -3,7 +3,7 @@ from pathlib import Path
 import yaml
 from _stage import run
 
-from driftrates.documentation import configuration_page
+from driftrates.pipeline.documentation import configuration_page
 from driftrates.store import replacing
 
 

@@ -1,6 +1,7 @@
 from _stage import run
 
-from driftrates import store, verification
+from driftrates import store
+from driftrates.pipeline import verification
 
 # The newest instruction set first: its numbers are the reference, the others tell how far rounding carries.
 INSTRUCTION_SETS = ((), ("avx512",), ("avx512", "avx", "fma"))

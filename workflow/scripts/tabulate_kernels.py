@@ -1,6 +1,6 @@
 from _stage import run, write_dataset
 
-from driftrates.assumptions import tabulate_kernels
+from driftrates.measurements.assumptions import tabulate_kernels
 
 
 def main(snakemake):

@@ -1,7 +1,7 @@
 from _stage import run
 
 from driftrates import store
-from driftrates.runtime import tabulate
+from driftrates.pipeline.runtime import tabulate
 
 
 def main(snakemake):

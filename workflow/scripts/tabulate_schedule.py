@@ -1,8 +1,8 @@
 from _stage import run
 
 from driftrates import store
-from driftrates.runtime import measured
-from driftrates.schedule import tabulate
+from driftrates.pipeline.runtime import measured
+from driftrates.pipeline.schedule import tabulate
 
 
 def main(snakemake):

@@ -1,6 +1,7 @@
 from _stage import run
 
-from driftrates import store, verification
+from driftrates import store
+from driftrates.pipeline import verification
 
 
 def main(snakemake):

@@ -18,8 +18,8 @@ from driftrates.baselines.sinkhorn import SinkhornDrift, check_sinkhorn
 from driftrates.baselines.stein import check_stein, svgd
 from driftrates.fields import DriftField, SmoothedPoints
 from driftrates.labels import labelled
+from driftrates.measurements.transport import mmd2, squared_w2
 from driftrates.targets import GaussianMixture
-from driftrates.transport import mmd2, squared_w2
 
 RADIUS, DEVIATION, START_DEVIATION = 2.0, 0.2, 0.2
 """Circle of the eight modes, standard deviation of each, and of the starting clouds; unit of length."""

@@ -16,8 +16,8 @@ from driftrates import datasets, flow, random
 from driftrates.arrays import namespace
 from driftrates.kernels import Gaussian
 from driftrates.labels import labelled
+from driftrates.measurements.transport import mmd2
 from driftrates.sums import kernel_sums
-from driftrates.transport import mmd2
 
 _STEP = 1e-5
 

@@ -10,10 +10,10 @@ import xarray as xr
 
 from driftrates.claims.conservative import growth_rates, select
 from driftrates.claims.ledger import Construction, Evidence, Identity, Inequality, Rate, statement
-from driftrates.entropy import score_difference
 from driftrates.fields import DriftField, SmoothedDensity
 from driftrates.kernels import Gaussian
-from driftrates.quadrature import hessians, operator_norms
+from driftrates.measurements.entropy import score_difference
+from driftrates.measurements.quadrature import hessians, operator_norms
 from driftrates.targets import GaussianMixture
 
 Data = Mapping[str, xr.Dataset]

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import xarray as xr
 
-from driftrates import kernels, quadrature, rates
+from driftrates import kernels
 from driftrates.claims.ledger import LOOSE, Assumption, Construction, Evidence, Identity, Inequality, Rate, statement
 from driftrates.fields import DriftField, SmoothedDensity
+from driftrates.measurements import quadrature, rates
 from driftrates.targets import GaussianMixture
 
 Data = Mapping[str, xr.Dataset]

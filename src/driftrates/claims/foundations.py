@@ -10,9 +10,9 @@ import numpy as np
 import xarray as xr
 
 from driftrates import simulate
-from driftrates.assumptions import defects
 from driftrates.claims.ledger import Assumption, Construction, Evidence, Identity, statement
 from driftrates.kernels import Kernel
+from driftrates.measurements.assumptions import defects
 from driftrates.sums import reference
 from driftrates.sums.program import compile_terms
 

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from driftrates.claims.ledger import Construction, Evidence, Identity, Inequality, Rate, statement
-from driftrates.rates import replicate_exponent
+from driftrates.measurements.rates import replicate_exponent
 
 Data = Mapping[str, xr.Dataset]
 _CHAPTER = "laplace_residual"

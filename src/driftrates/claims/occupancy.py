@@ -11,8 +11,8 @@ import xarray as xr
 from driftrates.claims.conservative import at_fixed_bandwidth, rate_scope, select
 from driftrates.claims.ledger import Assumption, Evidence, Identity, Inequality, Rate, statement
 from driftrates.kernels import Gaussian
-from driftrates.occupancy import reciprocal_density
-from driftrates.rates import predicted_exponent
+from driftrates.measurements.occupancy import reciprocal_density
+from driftrates.measurements.rates import predicted_exponent
 from driftrates.simulate import make_kernel, make_target
 
 Data = Mapping[str, xr.Dataset]

@@ -9,7 +9,7 @@ import xarray as xr
 
 from driftrates.claims.ledger import Evidence, Identity, Inequality, Rate, statement
 from driftrates.laplace.regularised import SUPREMUM, bounds
-from driftrates.rates import replicate_exponent
+from driftrates.measurements.rates import replicate_exponent
 
 Data = Mapping[str, xr.Dataset]
 _CHAPTER = "regularised"

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from driftrates.claims.ledger import Construction, Evidence, Identity, Inequality, Rate, statement
-from driftrates.rates import student_interval
+from driftrates.measurements.rates import student_interval
 
 Data = Mapping[str, xr.Dataset]
 _CHAPTER = "training"

@@ -10,7 +10,7 @@ import xarray as xr
 
 from driftrates import kernels
 from driftrates.claims.ledger import Construction, Evidence, Identity, Inequality, Rate, statement
-from driftrates.rates import replicate_exponent
+from driftrates.measurements.rates import replicate_exponent
 from driftrates.variational.full_gradient import DriftLoss
 from driftrates.variational.smoothed_kl import SMALL_STEP
 

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from driftrates import figures
-from driftrates.rates import diagonal
+from driftrates.measurements.rates import diagonal
 
 _CARRIERS = {
     "late_self_interaction": ("self-interaction, late", figures.PALETTE[1], "s"),

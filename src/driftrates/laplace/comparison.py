@@ -13,15 +13,16 @@ import numpy as np
 import xarray as xr
 from scipy import stats
 
-from driftrates import random, transport
+from driftrates import random
 from driftrates.fields import STATISTICS, DriftField, SmoothedPoints
 from driftrates.kernels import Kernel, make
 from driftrates.laplace.decomposition import decompose
 from driftrates.laplace.rates import METHODS, RULES, bandwidths, make_field, median_slope, natural_step
+from driftrates.measurements import transport
+from driftrates.measurements.transport import mmd2
 from driftrates.sampling import sample_smoothed
 from driftrates.sums.program import compile_terms
 from driftrates.targets import GaussianMixture
-from driftrates.transport import mmd2
 
 RADIUS, DEVIATION, START_DEVIATION = 2.0, 0.3, 1.5
 """Circle of the eight modes of the data, standard deviation of each, and of the Gaussian starts; unit of length."""

@@ -19,7 +19,7 @@ import xarray as xr
 from driftrates import flow, kernels, random
 from driftrates.fields import DriftField, SmoothedPoints
 from driftrates.kernels import Kernel
-from driftrates.occupancy import exact_interval
+from driftrates.measurements.occupancy import exact_interval
 
 MASKS = {"leave_one_out": True, "full": False}
 MARGIN, GROWTH = 5.0, 1.0

@@ -15,11 +15,12 @@ import xarray as xr
 from scipy import stats
 from scipy.spatial import cKDTree
 
-from driftrates import flow, kernels, random, transport
+from driftrates import flow, kernels, random
 from driftrates.fields import DriftField, SmoothedPoints
 from driftrates.laplace.closed_form import LaplaceSmoothedMixture
 from driftrates.laplace.coercivity import integrals
 from driftrates.laplace.events import measure_events
+from driftrates.measurements import transport
 from driftrates.targets import GaussianMixture
 
 DEVIATION = 0.5

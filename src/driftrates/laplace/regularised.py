@@ -24,7 +24,7 @@ from driftrates import kernels, random, simulate
 from driftrates.fields import DriftField, SmoothedPoints
 from driftrates.kernels import Kernel
 from driftrates.laplace.hessians import hessians
-from driftrates.occupancy import counts
+from driftrates.measurements.occupancy import counts
 from driftrates.sampling import require_scramblings, sample_smoothed
 
 STARTS = ("i.i.d.", "relaxed")

@@ -10,7 +10,7 @@ from scipy import optimize, special
 from driftrates import random
 from driftrates.fields import SmoothedPoints
 from driftrates.kernels import Gaussian, Kernel, Laplace
-from driftrates.transport import w2_to_data
+from driftrates.measurements.transport import w2_to_data
 
 CASES = ((3, 3), (4, 4), (5, 5), (6, 6), (6, 3), (2, 3), (4, 3), (5, 3))
 """(N, M): a cloud of N atoms can equal M data points in general position where N is a multiple of M."""

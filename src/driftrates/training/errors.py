@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from driftrates import flow, kernels, transport
+from driftrates import flow, kernels
 from driftrates.fields import DriftField, SmoothedDensity
 from driftrates.labels import labelled
+from driftrates.measurements import transport
+from driftrates.measurements.rates import replicate_exponent
 from driftrates.random import generator
-from driftrates.rates import replicate_exponent
 from driftrates.targets import GaussianMixture
 from driftrates.training.regression import root_mean_square
 

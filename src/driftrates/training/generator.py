@@ -15,10 +15,11 @@ from scipy.spatial.distance import pdist
 from sklearn.neural_network import MLPRegressor
 from threadpoolctl import threadpool_limits
 
-from driftrates import datasets, kernels, transport
+from driftrates import datasets, kernels
 from driftrates.baselines.sinkhorn import SinkhornDrift
 from driftrates.fields import DriftField, SmoothedPoints
 from driftrates.labels import labelled
+from driftrates.measurements import transport
 from driftrates.random import generator
 
 Velocity = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -18,9 +18,9 @@ from threadpoolctl import threadpool_limits
 from driftrates import flow
 from driftrates.fields import DriftField, SmoothedPoints
 from driftrates.kernels import Kernel, make
+from driftrates.measurements.transport import squared_w2
 from driftrates.random import generator
 from driftrates.sampling import sample_smoothed
-from driftrates.transport import squared_w2
 
 METHODS = ("stop_gradient", "full_gradient")
 STARTS = {

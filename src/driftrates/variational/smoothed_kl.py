@@ -15,13 +15,14 @@ import xarray as xr
 from scipy import optimize, special
 from threadpoolctl import threadpool_limits
 
-from driftrates import flow, kernels, observables
+from driftrates import flow, kernels
 from driftrates.fields import DriftField, Smoothed, SmoothedDensity
 from driftrates.kernels import Kernel
+from driftrates.measurements import fisher_discrepancy
+from driftrates.measurements.rates import student_interval
+from driftrates.measurements.transport import squared_w2
 from driftrates.random import generator
-from driftrates.rates import student_interval
 from driftrates.targets import GaussianMixture
-from driftrates.transport import squared_w2
 from driftrates.variational.circle import FLOWS, SOLVERS, Circle, decay_rates, known_flow
 
 FUNCTIONALS = ("smoothed_kl", "frozen_potential")
@@ -51,7 +52,7 @@ class SmoothedKL:
 
         Raises ``ValueError`` for a kernel with an algebraic tail, which no fixed lattice holds.
         """
-        reach = observables.kernel_reach(kernel, points.shape[1]) * h
+        reach = fisher_discrepancy.kernel_reach(kernel, points.shape[1]) * h
         if not np.isfinite(reach):
             raise ValueError(f"kernel {kernel.name!r} has an algebraic tail: a fixed lattice needs one that decays exponentially")
         step, far = spacing * h, reach + margin
