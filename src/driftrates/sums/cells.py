@@ -102,7 +102,7 @@ def predicted_seconds(program: Program, points: np.ndarray, sources: np.ndarray,
     once = _CALL + _POINT * (len(points) + len(sources)) + costs.direct_seconds(program, len(points), each, str(points.dtype))
     lonely = _lonely(program, points, sources) if density * _ball(program.d) * radius**program.d < _LONELY else 0.0
     # Sparse points without themselves are mostly summed twice; those with no other in sight several times, and at last directly.
-    return (2 + 4 * lonely if tolerance < rtol else 1) * once + lonely * costs.direct_seconds(program, len(points), len(sources))
+    return (2 + 8 * lonely if tolerance < rtol else 1) * once + lonely * costs.direct_seconds(program, len(points), len(sources))
 
 
 def within(
