@@ -25,7 +25,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 import peers  # noqa: E402
 
-from driftrates import kernels, performance  # noqa: E402
+from driftrates import kernels  # noqa: E402
+from driftrates.performance import passes  # noqa: E402
 from driftrates.sums import cpu, machine, vector_ir  # noqa: E402
 from driftrates.sums.program import compile_terms  # noqa: E402
 
@@ -72,9 +73,9 @@ def native_assembly(d: int, dtype: str) -> str:
 
 @cache
 def count(contender: str, d: int, dtype: str) -> float:
-    """Instructions per pair of `performance.BASE` or of `peers.NATIVE`; NaN for another contender, or where they cannot be read."""
+    """Instructions per pair of `passes.BASE` or of `peers.NATIVE`; NaN for another contender, or where they cannot be read."""
     try:
-        if contender == performance.BASE:
+        if contender == passes.BASE:
             return len(innermost(engine_assembly(d, dtype))) / cpu.lanes(dtype)
         if contender == peers.NATIVE:
             return len(innermost(native_assembly(d, dtype))) * np.dtype(dtype).itemsize / 64
@@ -117,7 +118,7 @@ def executed(contender: str, d: int, dtype: str, n: int = 512) -> float:
 def cases() -> Iterator[tuple[str, int, str]]:
     for dtype in ("float64", "float32"):
         for d in (1, 2, 3, 5, 10):
-            for contender in (performance.BASE, peers.NATIVE):
+            for contender in (passes.BASE, peers.NATIVE):
                 yield contender, d, dtype
 
 

@@ -3,7 +3,7 @@
 A factory takes points x (n, d), sources y (m, d) of one dtype, the bandwidth h and the number of threads, prepares what a user would keep
 between calls, and returns a function without arguments. That function returns (S0, S1, S2), or S0 alone where the library has no more.
 A factory raises ``ImportError`` where its package is missing, ``NotImplementedError`` where it cannot do the case. Those that need
-no more than this project are in `driftrates.performance`.
+no more than this project are in `driftrates.performance.passes`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from driftrates import kernels, performance
-from driftrates.performance import Call, engine
+from driftrates import kernels
+from driftrates.performance import passes
+from driftrates.performance.passes import Call, engine
 from driftrates.sums import cpu, dense
 from driftrates.sums.program import compile_terms
 
@@ -57,7 +58,7 @@ def peer(name: str, package: str, **options: Any) -> Callable[[Any], Any]:
     return register
 
 
-for name, (factory, package) in performance.LIVE.items():
+for name, (factory, package) in passes.LIVE.items():
     density = package == "scipy"
     PEERS[name] = Peer(factory, package, outputs="S0" if density else "all", parallel=not density)
 for digits in (6, 12):
@@ -124,7 +125,7 @@ def numexpr_gemm(x: np.ndarray, y: np.ndarray, h: float, threads: int) -> Call:
     return call
 
 
-def tree(rtol: float) -> performance.Factory:
+def tree(rtol: float) -> passes.Factory:
     """S0 by scikit-learn's tree at a relative tolerance."""
 
     def factory(x: np.ndarray, y: np.ndarray, h: float, threads: int) -> Call:
@@ -147,7 +148,7 @@ peer(f"{TREE} 1e-6", "scikit-learn", tolerance=1e-5, outputs="S0", parallel=Fals
 _KERNEL = "Exp(-G*SqDist(X,Y))"
 
 
-def _keops(*formulas: str) -> performance.Factory:
+def _keops(*formulas: str) -> passes.Factory:
     def factory(x: np.ndarray, y: np.ndarray, h: float, threads: int) -> Call:
         import pykeops
         from pykeops.numpy import Genred
@@ -196,7 +197,7 @@ def torch_broadcast(x: np.ndarray, y: np.ndarray, h: float, threads: int) -> Cal
 @peer("torch GEMM", "torch")
 def torch_gemm(x: np.ndarray, y: np.ndarray, h: float, threads: int) -> Call:
     torch, a, b = _torch(x, y, threads)
-    call = performance.gemm(torch, torch.exp, a, b, h, lambda shape: torch.empty(shape, dtype=a.dtype))
+    call = passes.gemm(torch, torch.exp, a, b, h, lambda shape: torch.empty(shape, dtype=a.dtype))
     return lambda: tuple(t.numpy() for t in call())
 
 

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 sys.path.insert(0, str(Path(__file__).parent))
 from peers import PEERS  # noqa: E402
 
-from driftrates import performance  # noqa: E402
+from driftrates.performance import passes  # noqa: E402
 
 PROCESSORS = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 FLOAT32 = 3e-3
@@ -42,18 +42,18 @@ def points(n: int, d: int, dtype: str = "float64") -> np.ndarray:
 
 
 def prepare(name: str, case: dict[str, Any]) -> tuple[Callable[[int], float], dict[str, Any]]:
-    """`performance.timed` of a contender and what its first calls were: time and error. Raises ``ValueError`` for wrong sums."""
+    """`passes.timed` of a contender and what its first calls were: time and error. Raises ``ValueError`` for wrong sums."""
     peer = PEERS[name]
     x = points(case["n"], case["d"], case["dtype"])
     call = peer.factory(x, x, case["bandwidth"], case["threads"])
     begin = time.perf_counter()
     found = call()
     first = time.perf_counter() - begin
-    relative, error = performance.largest_error(found, x, case["bandwidth"])
+    relative, error = passes.largest_error(found, x, case["bandwidth"])
     allowed = max(peer.tolerance, FLOAT32 if case["dtype"] == "float32" else 0.0)
     if not error < allowed:
         raise ValueError(f"wrong by {error:.1e}, more than {allowed:.0e}")
-    measure = performance.timed(call)
+    measure = passes.timed(call)
     # A first call that compiled says nothing about the next; one that took long without is not repeated for it.
     about = first if first > 1.0 and not (peer.compiles or peer.slow_start) else measure(1)
     return measure, {"first_call_seconds": first, "error": relative, "about": about}

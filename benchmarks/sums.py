@@ -37,8 +37,9 @@ from peers import PEERS, TREE, tree  # noqa: E402
 from presets import PRESETS, SCALING, Preset, Sweep  # noqa: E402
 from processes import PROCESSORS, Alone, held, points, prepare  # noqa: E402
 
-from driftrates import performance, store  # noqa: E402
-from driftrates.performance import BASE  # noqa: E402
+from driftrates import store  # noqa: E402
+from driftrates.performance import passes  # noqa: E402
+from driftrates.performance.passes import BASE  # noqa: E402
 
 PARTS = ("scaling", "accuracy", "throughput")
 
@@ -73,7 +74,7 @@ class Run:
 
     def keep(self) -> None:
         if self.output and self.rows:
-            store.write_csv(performance.tabulate(self.rows), self.output)
+            store.write_csv(passes.tabulate(self.rows), self.output)
 
 
 # The parts.
@@ -86,7 +87,7 @@ def throughput(run: Run) -> None:
             for d in sweep.dimensions:
                 last: dict[str, tuple[int, float]] = {}
                 for n in sorted(sweep.sizes):
-                    case = {"kernel": "gaussian", "d": d, "n": n, "bandwidth": performance.bandwidth(n, d), "dtype": dtype}
+                    case = {"kernel": "gaussian", "d": d, "n": n, "bandwidth": passes.bandwidth(n, d), "dtype": dtype}
                     case["threads"] = sweep.threads
                     run.check_time(f"throughput at {case}")
                     run.add(compare(case, sweep, run.preset, last))
@@ -117,7 +118,7 @@ def compare(case: dict[str, Any], sweep: Sweep, preset: Preset, last: dict[str, 
     try:
         with held(1) if case["threads"] == 1 else contextlib.nullcontext():
             seconds = {name: about[name]["about"] for name in kept}
-            times = performance.alternate(kept, seconds, rounds=preset.rounds, least=0.05, budget=preset.budget)
+            times = passes.alternate(kept, seconds, rounds=preset.rounds, least=0.05, budget=preset.budget)
     finally:
         for m in measures.values():
             if isinstance(m, Alone):
@@ -127,7 +128,7 @@ def compare(case: dict[str, Any], sweep: Sweep, preset: Preset, last: dict[str, 
         row = {"part": "throughput", "contender": name, "outputs": PEERS[name].outputs, **case, "version": version(PEERS[name].package)}
         row |= {key: about[name][key] for key in ("first_call_seconds", "error")}
         row["instructions_per_pair"] = instructions.count(name, case["d"], case["dtype"])
-        rows.append(row | performance.summarise(found, times.get(BASE), float(case["n"]) ** 2))
+        rows.append(row | passes.summarise(found, times.get(BASE), float(case["n"]) ** 2))
     return rows
 
 
@@ -135,7 +136,7 @@ def accuracy(run: Run) -> None:
     """Time against the error reached, one thread: engines and the tree by tolerance, and the direct engine where it is not too slow."""
     for kernel, d, n, h in run.preset.accuracy:
         run.check_time(f"accuracy of {kernel}, d={d}, n={n}")
-        case = {"kernel": kernel, "d": d, "n": n, "bandwidth": h or performance.bandwidth(n, d), "dtype": "float64", "threads": 1}
+        case = {"kernel": kernel, "d": d, "n": n, "bandwidth": h or passes.bandwidth(n, d), "dtype": "float64", "threads": 1}
         entries = [("driftrates cpu", "cpu", None)]
         entries += [(f"driftrates {e}", e, t) for e in ("nufft", "cells", "ewald") for t in run.preset.tolerances]
         entries += [(TREE, None, t) for t in run.preset.tolerances[::-1] if kernel == "gaussian" and n <= 10_000]
@@ -151,7 +152,7 @@ def scaling(run: Run) -> None:
             if rows and rows[-1]["seconds"] * growth > run.preset.slowest:
                 break
             run.check_time(f"scaling of {contender}, {kernel}, d={d}, n={n}")
-            case = {"kernel": kernel, "d": d, "n": n, "bandwidth": performance.bandwidth(n, d), "dtype": "float64", "threads": 1}
+            case = {"kernel": kernel, "d": d, "n": n, "bandwidth": passes.bandwidth(n, d), "dtype": "float64", "threads": 1}
             found = one_by_one("scaling", case, [(contender, name, rtol)], run.preset)
             if not found:
                 break
@@ -181,7 +182,7 @@ def one_by_one(
     with held(1):
         for contender, name, rtol in entries:
             options = {} if rtol is None else {"rtol": rtol}
-            factory = tree(rtol) if name is None else performance.engine(name, case["kernel"], **options)
+            factory = tree(rtol) if name is None else passes.engine(name, case["kernel"], **options)
             # The direct engine and the tree are predicted: their calls may take too long to try.
             rate = {"cpu": 1e-9, None: 1e-7}.get(name)
             if rate and rate * case["n"] ** 2 > preset.slowest:
@@ -193,13 +194,13 @@ def one_by_one(
                 first = time.perf_counter() - begin
             except (ImportError, NotImplementedError, ValueError):
                 continue
-            relative, _ = performance.largest_error(found, x, case["bandwidth"], case["kernel"])
-            measure = performance.timed(call)
+            relative, _ = passes.largest_error(found, x, case["bandwidth"], case["kernel"])
+            measure = passes.timed(call)
             about = first if first > 0.5 else measure(1)
             repeats, rounds = max(1, round(0.05 / about)), int(np.clip(preset.budget / about, 2 if about < 5 else 1, preset.rounds))
             times = [measure(repeats) for _ in range(rounds)]
             base = times if name == "cpu" else base
-            summary = performance.summarise(times, None, float(case["n"]) ** 2)
+            summary = passes.summarise(times, None, float(case["n"]) ** 2)
             ratio = {"times_slower": summary["seconds"] / np.median(base)} if base else {}
             package = "scikit-learn" if name is None else "finufft" if name in ("nufft", "ewald") else "driftrates"
             row = {"part": part, "contender": contender, "outputs": "S0" if name is None else "all", **case, "version": version(package)}
@@ -292,7 +293,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"interrupted: {len(run.rows)} rows are kept in {output}", file=sys.stderr)
         status = 130
-    table = performance.tabulate(run.rows)
+    table = passes.tabulate(run.rows)
     columns = [
         "part",
         "contender",

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from driftrates import kernels, performance
+from driftrates import kernels
+from driftrates.performance import passes
 from driftrates.sums import cpu, kernel_sums, machine, vector_ir
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
@@ -20,12 +21,7 @@ sums, peers, presets, processes, instructions = (
 )
 
 
-@pytest.fixture(autouse=True)
-def threads():
-    before = cpu.threads()
-    yield
-    cpu.set_threads(before)
-
+pytestmark = pytest.mark.usefixtures("threads")
 
 # Contenders.
 
@@ -58,7 +54,7 @@ def case(n=50, **given):
 
 
 def wrong(x, y, h, threads):
-    exact = performance.numpy_gemm(x, y, h, threads)
+    exact = passes.numpy_gemm(x, y, h, threads)
     return lambda: tuple(s * (1 + 1e-6) for s in exact())
 
 
@@ -69,7 +65,7 @@ def test_a_wrong_contender_is_left_out(monkeypatch, capsys):
         processes.prepare("wrong", case())
     sweep = presets.Sweep(peers=("wrong", "numpy GEMM"))
     rows = sums.compare(case(), sweep, presets.PRESETS["quick"], {})
-    assert {row["contender"] for row in rows} == {performance.BASE, "numpy GEMM"}
+    assert {row["contender"] for row in rows} == {passes.BASE, "numpy GEMM"}
     assert "wrong left out at d=2 n=50 float64: wrong by" in capsys.readouterr().err
 
 
@@ -77,7 +73,7 @@ def test_what_was_too_slow_is_not_tried_again(monkeypatch):
     sweep = presets.Sweep(peers=("numpy GEMM", "numpy broadcast"), slowest=1.0)
     last = {"numpy GEMM": (25, 0.2), "numpy broadcast": (25, 0.3)}
     rows = sums.compare(case(), sweep, presets.PRESETS["quick"], last)
-    assert {row["contender"] for row in rows} == {performance.BASE, "numpy GEMM"}  # 0.2 s becomes 0.8 s, 0.3 s becomes 1.2 s
+    assert {row["contender"] for row in rows} == {passes.BASE, "numpy GEMM"}  # 0.2 s becomes 0.8 s, 0.3 s becomes 1.2 s
 
 
 def test_a_contender_in_a_process_of_its_own():
@@ -138,9 +134,9 @@ def test_an_interrupted_run_keeps_what_it_has(tmp_path, monkeypatch, capsys):
     given = ["--parts", "throughput", "--sizes", "20", "30", "40", "--peers", "numpy GEMM"]
     assert small(output, *given) == 130
     assert cases == [20, 30] and "2 rows are kept in" in capsys.readouterr().err
-    path, about = performance.newest([output])
-    table = performance.read(path)
-    assert table["n"].tolist() == [20, 20] and table["contender"].tolist() == [performance.BASE, "numpy GEMM"]
+    path, about = passes.newest([output])
+    table = passes.read(path)
+    assert table["n"].tolist() == [20, 20] and table["contender"].tolist() == [passes.BASE, "numpy GEMM"]
     assert table["times_slower"][0] == 1.0 and (table["seconds"] > 0).all() and (table["version"] != "").all()
     assert about["preset"] == "quick" and about["versions"]["numpy"] == np.__version__
 
@@ -157,7 +153,7 @@ def test_accuracy_and_scaling_have_their_rows(tmp_path, monkeypatch):
     )
     monkeypatch.setitem(presets.PRESETS, "quick", little)
     assert small(tmp_path / "table.csv", "--parts", "accuracy", "scaling") == 0
-    table = performance.read(tmp_path / "table.csv")
+    table = passes.read(tmp_path / "table.csv")
     accuracy = table[(table["part"] == "accuracy") & (table["rtol"] == 1e-9)]
     assert {("gaussian", "driftrates cells"), ("laplace", "driftrates cells")} <= set(
         zip(accuracy["kernel"], accuracy["contender"], strict=True)
@@ -177,11 +173,11 @@ def test_exponents_are_those_of_powers():
 
 
 def test_committed_results_can_be_read():
-    path, about = performance.newest(sorted((FOLDER / "results").glob("*.csv")))
-    table = performance.read(path)
+    path, about = passes.newest(sorted((FOLDER / "results").glob("*.csv")))
+    table = passes.read(path)
     assert {"throughput", "accuracy", "scaling", "exponent"} == set(table["part"])
     assert {"date", "processor", "versions", "system"} <= set(about) and "avx" in " ".join(about["vector instructions"])
-    ours = table[(table["part"] == "throughput") & (table["contender"] == performance.BASE)]
+    ours = table[(table["part"] == "throughput") & (table["contender"] == passes.BASE)]
     assert (ours["times_slower"] == 1).all() and (table.loc[table["part"] != "exponent", "seconds"] > 0).all()
 
 
@@ -201,7 +197,7 @@ def test_the_file_is_named_by_machine_and_date():
 def test_instructions_of_the_engine_grow_with_the_dimension():
     if not (vector_ir.wide(machine.features()) or machine.features().get("avx2")):
         pytest.skip("no AVX on this machine")
-    counts = [instructions.count(performance.BASE, d, "float64") * cpu.lanes("float64") for d in (1, 2, 3)]
+    counts = [instructions.count(passes.BASE, d, "float64") * cpu.lanes("float64") for d in (1, 2, 3)]
     # At least the differences, the squared norm, the accumulators, and an exponential of ten.
     assert all(10 + 4 * d <= c <= 45 + 8 * d for d, c in zip((1, 2, 3), counts, strict=True))
     assert counts[0] < counts[1] < counts[2]

@@ -50,10 +50,10 @@ def construction(effect, control=0.0, threshold=1e-3):
 )
 def test_rates(low, high, upper_bound, verdict):
     options = {"predicted": -0.4, "cases": 5, "upper_bound": upper_bound, "tolerance": 0.02}
-    row = Rate(quantity="q", slope=(low + high) / 2, low=low, high=high, control=(-1.0, -0.9), **options).row()
+    row = Rate(quantity="q", slope=(low + high) / 2, interval=(low, high), control=(-1.0, -0.9), **options).row()
     assert row["verdict"] == verdict and row["control"] == "caught"
     for control in ((-0.5, -0.3), (NAN, -0.9)):
-        assert Rate(quantity="q", slope=-0.4, low=low, high=high, control=control, **options).row()["control"] == "MISSED"
+        assert Rate(quantity="q", slope=-0.4, interval=(low, high), control=control, **options).row()["control"] == "MISSED"
 
 
 def test_the_control_of_an_inequality_may_have_its_own_uncertainty():

@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from driftrates import performance, store
+from driftrates import store
 from driftrates.figures import performance as figure_module
+from driftrates.performance import passes
 from driftrates.tables.performance import peers
 from pages import assert_panels_fit
 
@@ -50,9 +51,9 @@ def rows():
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
-    store.write_csv(performance.tabulate(rows()), folder / "table.csv")
+    store.write_csv(passes.tabulate(rows()), folder / "table.csv")
     (folder / "table.json").write_text(json.dumps({"processor": "a processor", "date": "2026-01-01"}))
-    return {"performance": performance.measure_performance([folder / "table.csv"], seed=0, sizes=[100], seconds=0.05)}
+    return {"performance": passes.measure_performance([folder / "table.csv"], seed=0, sizes=[100], seconds=0.05)}
 
 
 def drawn_among(lines, values):
@@ -66,7 +67,7 @@ def test_figure_is_labelled_fits_the_page_and_draws_the_measurements(data):
     assert all(ax.get_xlabel() for ax in figure.axes) and all(ax.get_ylabel() for ax in figure.axes[:3])
     drawn = [line.get_ydata() for line in throughput.lines]
     assert drawn_among(drawn, [1e9] * 3) and drawn_among(drawn, [1e9 / 7] * 3) and not drawn_among(drawn, [1e9 / 11] * 2)
-    live = performance.frame(data["performance"]).query("part == 'live'").set_index("contender")
+    live = passes.frame(data["performance"]).query("part == 'live'").set_index("contender")
     assert drawn_among(drawn, [live.loc["numpy GEMM", "pairs_per_second"]])
     assert {label.get_text() for label in throughput.get_legend().texts} >= {"direct", "SciPy KDE ($S_0$)", "on this machine"}
     assert "KeOps, fused" not in {label.get_text() for label in throughput.get_legend().texts}
@@ -92,12 +93,12 @@ def test_table_gives_every_contender_with_its_ratios(data):
 
 
 def test_the_ratios_name_the_largest_size_and_the_cases_that_were_measured(tmp_path):
-    table = performance.tabulate(rows())
+    table = passes.tabulate(rows())
     quick = table[~(table["part"].eq("throughput") & ((table["n"] > 1000) | (table["d"] == 10)))]
     store.write_csv(quick, tmp_path / "table.csv")
     (tmp_path / "table.json").write_text(json.dumps({"processor": "a processor", "date": "2026-01-01"}))
     ratios = figure_module.plot(
-        {"performance": performance.measure_performance([tmp_path / "table.csv"], seed=0, sizes=[100], seconds=0.05)}
+        {"performance": passes.measure_performance([tmp_path / "table.csv"], seed=0, sizes=[100], seconds=0.05)}
     ).axes[3]
     assert ratios.get_title(loc="left").endswith(r"each at its largest $N \leq 10^3$")
     assert not any("d = 10" in text.get_text() for text in ratios.get_legend().get_texts())

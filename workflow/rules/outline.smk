@@ -16,7 +16,7 @@ EXPERIMENT_MEASUREMENTS = {
 }
 STUDIES = {
     "growth": "driftrates.measurements.growth:growth_regimes",
-    "integrators": "driftrates.flow.efficiency:measure_integrators",
+    "integrators": "driftrates.performance.integrators:measure_integrators",
     "failures": "driftrates.measurements.occupancy:measure_failures",
     "mass": "driftrates.measurements.occupancy:measure_mass",
     "decomposition": "driftrates.laplace.decomposition:measure_decomposition",

@@ -1,6 +1,6 @@
 from _stage import run, write_dataset
 
-from driftrates.performance import measure_performance
+from driftrates.performance.passes import measure_performance
 
 
 def main(snakemake):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
 
 import pandas as pd
-import xarray as xr
 
 from driftrates.claims import ledger
 
@@ -30,7 +28,7 @@ CHAPTERS = (
 )
 
 
-def judge(chapter: str, data: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+def judge(chapter: str, data: ledger.Data) -> pd.DataFrame:
     """Ledger rows (`ledger.COLUMNS`) of one chapter from its Datasets, by name. Raises ``ValueError`` for an unknown chapter."""
     if chapter not in CHAPTERS:
         raise ValueError(f"unknown chapter {chapter!r}; known: {', '.join(CHAPTERS)}")

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
-from driftrates.claims.ledger import Construction, Evidence, Identity, Inequality, Rate, statement
+from driftrates.claims.ledger import Construction, Data, Evidence, Identity, Inequality, Rate, statement
 from driftrates.random import generator
 from driftrates.spectral import schedules
 from driftrates.spectral.annealing import EQUATIONS, LAWS, RATES, RTOL, annealed_time, rate_law
 from driftrates.spectral.mean_field import SMALL
 
-Data = Mapping[str, xr.Dataset]
 _NEGLIGIBLE = 10.0
 """Difference of Akaike's criterion beyond which a model has essentially no support."""
 
@@ -83,10 +82,9 @@ def _growth(o: xr.Dataset) -> Iterator[Evidence]:
                 case=f"{schedule}, {equation}",
                 quantity=f"slope of {quantity}, prediction {'h^2 / 2' if law == 'exponential' else '1 / r'}; control: best fixed bandwidth",
                 slope=float(case["slope"]),
-                low=float(case["slope_interval"].sel(end="low")),
-                high=float(case["slope_interval"].sel(end="high")),
+                interval=case["slope_interval"].values,
                 predicted=predicted,
-                control=tuple(o["slope_interval"].sel(equation=equation, schedule="best fixed", law=law).values.tolist()),
+                control=o["slope_interval"].sel(equation=equation, schedule="best fixed", law=law).values,
                 cases=int(case["fitted"]),
                 upper_bound=False,
             )

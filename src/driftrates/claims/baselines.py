@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import xarray as xr
 from scipy import special
 
 from driftrates.baselines.comparison import at_equal_cost
-from driftrates.claims.ledger import Construction, Evidence, Identity, Inequality, statement
+from driftrates.claims.ledger import Construction, Data, Evidence, Identity, Inequality, statement
 
-Data = Mapping[str, xr.Dataset]
 _CHAPTER = "baselines"
 _CELLS = ("configuration", "bandwidth")
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
 from driftrates.claims.conservative import growth_rates, select
-from driftrates.claims.ledger import Construction, Evidence, Identity, Inequality, Rate, statement
+from driftrates.claims.ledger import Construction, Data, Evidence, Identity, Inequality, Rate, statement
 from driftrates.fields import DriftField, SmoothedDensity
 from driftrates.kernels import Gaussian
 from driftrates.measurements.entropy import score_difference
 from driftrates.measurements.quadrature import hessians, operator_norms
 from driftrates.targets import GaussianMixture
 
-Data = Mapping[str, xr.Dataset]
 _CHAPTER = "beyond"
 _STEP = 1e-30
 
@@ -104,8 +103,7 @@ def gaps(data: Data) -> Iterator[Evidence]:
         case="tails",
         quantity="power of the distance with which L1 + L2 grows along a normal of the hull, anisotropic target; control: isotropic target",
         slope=tilted,
-        low=tilted,
-        high=tilted,
+        interval=(tilted, tilted),
         predicted=1.0,
         control=(isotropic, isotropic),
         cases=4,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
 from driftrates.claims.conservative import select
-from driftrates.claims.ledger import LOOSE, Assumption, Evidence, Identity, Inequality, Rate, statement
+from driftrates.claims.ledger import LOOSE, Assumption, Data, Evidence, Identity, Inequality, Rate, statement
 from driftrates.laplace.coercivity import CONSTANTS, coercive_sides, velocity_bound
 
-Data = Mapping[str, xr.Dataset]
 _CHAPTER = "coercivity"
 _CELLS = ("replicate", "snapshot")
 _SIGMAS = 6.0
@@ -132,10 +131,9 @@ def unbounded_scale(data: Data) -> Iterator[Evidence]:
             case=f"ray, {name}",
             quantity="power of the distance with which alpha_mu grows from 512 h to 8192 h along a ray; control: up to h",
             slope=float(far.mean()),
-            low=float(far.min()),
-            high=float(far.max()),
+            interval=(far.min(), far.max()),
             predicted=1.0,
-            control=(float(near.min()), float(near.max())),
+            control=(near.min(), near.max()),
             cases=far.size,
             upper_bound=False,
             tolerance=0.05,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
 from driftrates import kernels
-from driftrates.claims.ledger import LOOSE, Assumption, Construction, Evidence, Identity, Inequality, Rate, statement
+from driftrates.claims.ledger import LOOSE, Assumption, Construction, Data, Evidence, Identity, Inequality, Rate, statement
 from driftrates.fields import DriftField, SmoothedDensity
 from driftrates.measurements import quadrature, rates
 from driftrates.targets import GaussianMixture
 
-Data = Mapping[str, xr.Dataset]
 _CHAPTER = "conservative"
 _SIGMAS = 4.0
 """Standard errors granted to a mean; about one false alarm in 10^4 comparisons."""
@@ -32,12 +31,10 @@ def rate_scope(measured: xr.Dataset) -> str:
     return f"d={measured.attrs['dimension']}" + ("" if "bandwidth" in measured.dims else ", large N")
 
 
-def at_fixed_bandwidth(data: Data, d: int) -> tuple[float, float]:
+def at_fixed_bandwidth(data: Data, d: int) -> np.ndarray:
     """Interval of the exponent of the late self-interaction at fixed h in dimension d; not finite where no grid was run."""
     found = [r.sel(carrier="late_self_interaction", path="fixed") for _, r in select(data, "rates") if r.attrs["dimension"] == d]
-    intervals = [fit["percentile"].values for fit in found if np.isfinite(fit["slope"])]
-    low, high = intervals[0].tolist() if intervals else (np.nan, np.nan)
-    return low, high
+    return next((fit["percentile"].values for fit in found if np.isfinite(fit["slope"])), np.full(2, np.nan))
 
 
 @statement(_CHAPTER, "T4.1", "(1/T) int E S_N dt <= H_N(0)/(N T) + |Laplacian K(0)| kappa / (N h^(d+2))", "Theorem 4.1, (14)")
@@ -180,13 +177,11 @@ def rate(data: Data) -> Iterator[Evidence]:
         d = r.attrs["dimension"]
         for carrier in ("late_fisher", "late_self_interaction", "late_squared_speed", "quadrature_gap"):
             fit = r.sel(carrier=carrier, path="diagonal")
-            low, high = (float(v) for v in fit["percentile"])
             yield Rate(
                 case=f"{carrier}, {rate_scope(r)}",
                 quantity=f"exponent in N of {carrier} along h = h(N); control: exponent of the self term at fixed h",
                 slope=float(fit["slope"]),
-                low=low,
-                high=high,
+                interval=fit["percentile"].values,
                 predicted=rates.predicted_exponent(d),
                 control=at_fixed_bandwidth(data, d),
                 cases=r.sizes["n_particles"],
@@ -198,8 +193,7 @@ def rate(data: Data) -> Iterator[Evidence]:
                 case=f"late_fisher, {rate_scope(r)}, last pair",
                 quantity="exponent of late F_N between the two largest N, h = h(N); control: exponent of the self term at fixed h",
                 slope=slope,
-                low=slope - error,
-                high=slope + error,
+                interval=(slope - error, slope + error),
                 predicted=rates.predicted_exponent(d),
                 control=at_fixed_bandwidth(data, d),
                 cases=2,
@@ -250,7 +244,7 @@ def growth_rates(
         row = growth.sel(construction=label)
         if str(row["regime"].item()) not in regimes:
             continue
-        beta, low, high = (float(row[f"{quantity}_beta{end}"].sel(region=region)) for end in ("", "_low", "_high"))
+        beta, *interval = (float(row[f"{quantity}_beta{end}"].sel(region=region)) for end in ("", "_low", "_high"))
         differs = abs(growth["expected"] - row["expected"]) > 2 * tolerance + 0.5
         akin = differs & growth["regime"].isin(regimes)
         other = growth.isel(construction=int(np.flatnonzero(akin if akin.any() else differs)[0]))
@@ -259,8 +253,7 @@ def growth_rates(
             case=f"{name}, {label}" if halved else str(label),
             quantity=f"growth exponent of {name} over '{region}', granted {tolerance}; control: {str(other['construction'].item())}",
             slope=beta,
-            low=low,
-            high=high,
+            interval=interval,
             predicted=float(row["expected"]) / (2 if halved else 1),
             control=tuple(float(other[f"{quantity}_beta_{end}"].sel(region=elsewhere)) for end in ("low", "high")),
             cases=int(np.isfinite(row["bandwidth"]).sum()),

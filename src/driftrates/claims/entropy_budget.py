@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 from scipy import special
 
 from driftrates.claims.conservative import select
-from driftrates.claims.ledger import Evidence, Identity, statement
+from driftrates.claims.ledger import Data, Evidence, Identity, statement
 
-Data = Mapping[str, xr.Dataset]
 _CHAPTER = "entropy_budget"
 
 

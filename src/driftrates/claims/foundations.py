@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from driftrates import simulate
-from driftrates.claims.ledger import Assumption, Construction, Evidence, Identity, statement
+from driftrates.claims.ledger import Assumption, Construction, Data, Evidence, Identity, statement
 from driftrates.kernels import Kernel
 from driftrates.measurements.assumptions import defects
 from driftrates.sums import reference
 from driftrates.sums.program import compile_terms
 
-Data = Mapping[str, xr.Dataset]
 _CHAPTER = "foundations"
 _CONSERVATIVE, _DISPLACEMENT, _CONTROL = "figure1_conservative", "figure1_displacement", "figure1_score_laplace"
 

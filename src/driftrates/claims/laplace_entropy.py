@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
 from driftrates.claims.conservative import select
 from driftrates.claims.entropy_budget import initial, path_tolerance
-from driftrates.claims.ledger import Evidence, Identity, statement
+from driftrates.claims.ledger import Data, Evidence, Identity, statement
 
-Data = Mapping[str, xr.Dataset]
 _CHAPTER = "laplace_entropy"
 _LATE = 0.75
 """Share of the simulated time after which it counts as late."""

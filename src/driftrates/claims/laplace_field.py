@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
-from driftrates.claims.ledger import Construction, Evidence, Identity, Inequality, statement
+from driftrates.claims.ledger import Construction, Data, Evidence, Identity, Inequality, statement
 from driftrates.laplace.uniqueness import ZERO
 
-Data = Mapping[str, xr.Dataset]
 _CHAPTER = "laplace_field"
 _ROUNDINGS = 4.0
 """Units of the rounding error of the sums that are granted to a difference of two expressions in them."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
-from driftrates.claims.ledger import Assumption, Construction, Evidence, Identity, Inequality, Rate, statement
+from driftrates.claims.ledger import Assumption, Construction, Data, Evidence, Identity, Inequality, Rate, statement
 from driftrates.laplace.rates import LAPLACE, METHODS, STEP_TOLERANCE, case_label, with_interval
 
-Data = Mapping[str, xr.Dataset]
 _CHAPTER = "laplace_rates"
 _TWOFOLD = math.log10(2.0)
 _SCALING = {"root_residual": "root residual velocity sqrt(delta)", "root_energy": "sqrt(E#)", "radius_gap": "e_rho, its q#-mean,"}
@@ -35,13 +34,12 @@ def bandwidth_and_step(data: Data) -> Iterator[Evidence]:
 def _scaling(case: xr.Dataset) -> Iterator[Evidence]:
     label, along = case_label(case), case["exponent"].sel(against="1/h")
     for carrier, text in _SCALING.items():
-        value, low, high = with_interval(along.sel(rule="occupancy", carrier=carrier))
+        value, *interval = with_interval(along.sel(rule="occupancy", carrier=carrier))
         yield Rate(
             case=f"{carrier}, {label}",
             quantity=f"exponent in 1/h of {text} median over replicates; control: the same N at fixed h",
             slope=value,
-            low=low,
-            high=high,
+            interval=interval,
             predicted=-1.0,
             control=with_interval(along.sel(rule="fixed", carrier=carrier))[1:],
             cases=case.sizes["n_particles"],
@@ -66,15 +64,14 @@ def _steps(steps: xr.Dataset) -> Iterator[Evidence]:
         ("lipschitz", "exponent in 1/h of Lip", -1),
     ):
         found = {m: _sorted_interval(steps["step_exponent"].sel(drift=m, quantity=quantity), sign) for m in METHODS}
-        for method, (value, low, high) in found.items():
+        for method, (value, *interval) in found.items():
             displaced = method in _DISPLACEMENTS
             other = "conservative" if displaced else "displacement, Laplace"
             yield Rate(
                 case=f"{quantity}, {method}, d={d}",
                 quantity=f"{text}, N = {int(steps['step_particles'])}, granted {STEP_TOLERANCE}; control: {other}",
                 slope=value,
-                low=low,
-                high=high,
+                interval=interval,
                 predicted=0.0 if displaced else 2.0,
                 control=found[other][1:],
                 cases=steps.sizes["step_bandwidth"],

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
-from driftrates.claims.ledger import Construction, Evidence, Identity, Inequality, Rate, statement
-from driftrates.measurements.rates import replicate_exponent
+from driftrates.claims.ledger import Construction, Data, Evidence, Identity, Inequality, Rate, statement
+from driftrates.power_laws import replicate_exponent
 
-Data = Mapping[str, xr.Dataset]
 _CHAPTER = "laplace_residual"
 _STAYS = 0.5**0.5
 """Ratio of two octaves above which a term stays: the geometric middle of 1 and 1/2, the ratio of a term that falls like 1/T."""
@@ -28,10 +27,9 @@ def _octaves(values: xr.DataArray) -> xr.DataArray:
     return np.exp((log.isel(time=slice(-2, None)).mean("time") - log.isel(time=slice(-4, -2)).mean("time")).median("replicate"))
 
 
-def _power(mismatch: xr.DataArray, values: xr.DataArray) -> tuple[float, float, float]:
+def _power(mismatch: xr.DataArray, values: xr.DataArray) -> tuple[float, tuple[float, float]]:
     """Exponent of values (level, replicate) in the mismatch, with Student's 95 % interval over the replicates' own exponents."""
-    slope, interval = replicate_exponent(mismatch.values, values.transpose("level", "replicate").values)
-    return slope, *interval
+    return replicate_exponent(mismatch.values, values.transpose("level", "replicate").values)
 
 
 @statement(
@@ -61,15 +59,14 @@ def residual_term(data: Data) -> Iterator[Evidence]:
         )
         for kind in m["deformation"].values:
             used = at.sel(deformation=kind).isel(level=slice(1, 1 + _SMALLEST))
-            slope, low, high = _power(used["mismatch"], used["frozen_residual"])
+            slope, interval = _power(used["mismatch"], used["frozen_residual"])
             yield Rate(
                 case=f"{kind}, d={d}",
                 quantity="power of the mismatch with which delta vanishes, granted 0.1; control: the power of |rho_p - rho_mu|",
                 slope=slope,
-                low=low,
-                high=high,
+                interval=interval,
                 predicted=2.0,
-                control=_power(used["mismatch"], used["frozen_radius_gap"])[1:],
+                control=_power(used["mismatch"], used["frozen_radius_gap"])[1],
                 cases=_SMALLEST,
                 upper_bound=False,
                 tolerance=0.1,
@@ -135,10 +132,9 @@ def ejections(data: Data) -> Iterator[Evidence]:
             case=f"speed, {kernel}",
             quantity=f"power of R in the radial speed of a lone particle at distance R ({text}), granted 0.02; control: self term kept",
             slope=float(np.median(slopes["leave_one_out"])),
-            low=float(slopes["leave_one_out"].min()),
-            high=float(slopes["leave_one_out"].max()),
+            interval=(slopes["leave_one_out"].min(), slopes["leave_one_out"].max()),
             predicted=expected,
-            control=(float(slopes["full"].min()), float(slopes["full"].max())),
+            control=(slopes["full"].min(), slopes["full"].max()),
             cases=slopes["leave_one_out"].size,
             upper_bound=False,
             tolerance=0.02,

@@ -15,6 +15,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+Data = Mapping[str, xr.Dataset]
+"""The Datasets of a chapter by name, "entropy/long_d1", ..."""
+
 COLUMNS = (
     "id",
     "kind",
@@ -72,16 +75,7 @@ class Identity(Evidence):
 
     def row(self) -> dict[str, Any]:
         residual, control = (np.abs(_cases(self.quantity, v)) for v in (self.residual, self.control))
-        worst = _worst(residual)
-        return {
-            "measured": worst,
-            "predicted": 0.0,
-            "margin": _decades(self.tolerance, worst),
-            "cases": residual.size,
-            "uncertainty": self.tolerance,
-            "verdict": "holds" if worst <= self.tolerance else "fails",
-            "control": "caught" if (control > self.tolerance).any() else "MISSED",
-        }
+        return _within(self.tolerance, residual, control, "holds", "fails")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,16 +150,7 @@ class Assumption(Evidence):
 
     def row(self) -> dict[str, Any]:
         defects, control = (_cases(self.quantity, v) for v in (self.defects, self.control))
-        worst = _worst(defects)
-        return {
-            "measured": worst,
-            "predicted": 0.0,
-            "margin": _decades(self.tolerance, worst),
-            "cases": defects.size,
-            "uncertainty": self.tolerance,
-            "verdict": "satisfied" if worst <= self.tolerance else "not satisfied",
-            "control": "caught" if (control > self.tolerance).any() else "MISSED",
-        }
+        return _within(self.tolerance, defects, control, "satisfied", "not satisfied")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,27 +181,25 @@ class Construction(Evidence):
 
 @dataclass(frozen=True, kw_only=True)
 class Rate(Evidence):
-    """A measured exponent with its interval (``low``, ``high``) against the exponent ``predicted``.
+    """A measured exponent with its ``interval`` (low, high) against the exponent ``predicted``.
 
     ``upper_bound``: the prediction belongs to an upper bound, so that decaying faster does not contradict it; ``tolerance`` widens
-    the interval by the systematic error that is granted. ``control``: an interval (low, high) of the same fit where the prediction
-    must fail.
+    the interval by the systematic error that is granted. ``control``: the interval of the same fit where the prediction must fail.
     Verdict: attained | faster than the bound | slower than predicted (upper bounds, whose constants then grow with N),
     attained | not attained (equalities).
     """
 
     kind = "rate"
     slope: float
-    low: float
-    high: float
+    interval: Any
     predicted: float
-    control: tuple[float, float]
+    control: Any
     cases: int
     upper_bound: bool = True
     tolerance: float = 0.0
 
     def row(self) -> dict[str, Any]:
-        low, high = self.low - self.tolerance, self.high + self.tolerance
+        low, high = self.interval[0] - self.tolerance, self.interval[1] + self.tolerance
         if not all(map(math.isfinite, (self.slope, low, high))):
             verdict = "undecided"
         elif low <= self.predicted <= high:
@@ -244,7 +227,7 @@ class Statement:
     id: str
     text: str
     source: str
-    check: Callable[[Mapping[str, xr.Dataset]], Iterable[Evidence]]
+    check: Callable[[Data], Iterable[Evidence]]
 
 
 _CHAPTERS: dict[str, dict[str, Statement]] = {}
@@ -267,7 +250,7 @@ def statements(chapter: str) -> dict[str, Statement]:
     return _CHAPTERS[chapter]
 
 
-def evaluate(chapter: str, data: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+def evaluate(chapter: str, data: Data) -> pd.DataFrame:
     """Rows of the ledger (`COLUMNS`) for every statement of ``chapter``, from the Datasets it asks for by name.
 
     Raises ``ValueError`` where a check gives no evidence, or evidence without cases.
@@ -288,6 +271,20 @@ def _cases(quantity: str, values: Any) -> np.ndarray:
     if not cases.size:
         raise ValueError(f"no cases of: {quantity}")
     return cases
+
+
+def _within(tolerance: float, values: np.ndarray, control: np.ndarray, kept: str, broken: str) -> dict[str, Any]:
+    """What `Evidence.row` says where every value must stay below a tolerance; the verdict is ``kept`` or ``broken``."""
+    worst = _worst(values)
+    return {
+        "measured": worst,
+        "predicted": 0.0,
+        "margin": _decades(tolerance, worst),
+        "cases": values.size,
+        "uncertainty": tolerance,
+        "verdict": kept if worst <= tolerance else broken,
+        "control": "caught" if (control > tolerance).any() else "MISSED",
+    }
 
 
 def _worst(values: np.ndarray) -> float:

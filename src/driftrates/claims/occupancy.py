@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
 from driftrates.claims.conservative import at_fixed_bandwidth, rate_scope, select
-from driftrates.claims.ledger import Assumption, Evidence, Identity, Inequality, Rate, statement
+from driftrates.claims.ledger import Assumption, Data, Evidence, Identity, Inequality, Rate, statement
 from driftrates.kernels import Gaussian
 from driftrates.measurements.occupancy import reciprocal_density
 from driftrates.measurements.rates import predicted_exponent
 from driftrates.simulate import make_kernel, make_target
 
-Data = Mapping[str, xr.Dataset]
 _GAUSSIAN = Gaussian()
 _CHAPTER = "occupancy"
 
@@ -34,17 +33,15 @@ def reciprocal_control(data: Data) -> Iterator[Evidence]:
         )
     for _, r in select(data, "rates"):
         d = r.attrs["dimension"]
-        fit = r.sel(carrier="late_self_interaction")
+        fit = r.sel(carrier="late_self_interaction", path="diagonal")
         shift = predicted_exponent(d)
-        low, high = (float(v) - shift for v in fit.sel(path="diagonal")["percentile"])
         yield Rate(
             case=f"uniform in N, {rate_scope(r)}",
             quantity="exponent in N of the late R_N along h = h(N); control: at fixed h, with the exponent of the diagonal",
-            slope=float(fit.sel(path="diagonal")["slope"]) - shift,
-            low=low,
-            high=high,
+            slope=float(fit["slope"]) - shift,
+            interval=fit["percentile"].values - shift,
             predicted=0.0,
-            control=tuple(v - shift for v in at_fixed_bandwidth(data, d)),
+            control=at_fixed_bandwidth(data, d) - shift,
             cases=r.sizes["n_particles"],
             upper_bound=False,
             tolerance=0.02,

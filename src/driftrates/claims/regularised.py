@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
-from driftrates.claims.ledger import Evidence, Identity, Inequality, Rate, statement
+from driftrates.claims.ledger import Data, Evidence, Identity, Inequality, Rate, statement
 from driftrates.laplace.regularised import SUPREMUM, bounds
-from driftrates.measurements.rates import replicate_exponent
+from driftrates.power_laws import replicate_exponent
 
-Data = Mapping[str, xr.Dataset]
 _CHAPTER = "regularised"
 _SIGMAS = 6.0
 """Standard errors granted: with 8 scramblings, about one false alarm in 3700 comparisons of sides that are equal."""
@@ -102,27 +101,24 @@ def quadrature(data: Data) -> Iterator[Evidence]:
 
 
 def _growth(case: str, quantity: str, values: xr.DataArray, control: xr.DataArray, predicted: int) -> Rate:
-    (slope, low, high), (_, *broken) = exponent(values), exponent(control)
-    clouds = values.size // values.sizes["epsilon"]
+    slope, interval = exponent(values)
     return Rate(
         case=case,
         quantity=quantity,
         slope=slope,
-        low=low,
-        high=high,
+        interval=interval,
         predicted=float(predicted),
-        control=(broken[0], broken[1]),
-        cases=clouds,
+        control=exponent(control)[1],
+        cases=values.size // values.sizes["epsilon"],
         upper_bound=False,
         tolerance=_EXPONENT,
     )
 
 
-def exponent(values: xr.DataArray) -> tuple[float, float, float]:
+def exponent(values: xr.DataArray) -> tuple[float, tuple[float, float]]:
     """Mean over clouds of the slope of log values against log 1/eps at the smallest eps, and its 95 % interval (Student's t)."""
     chosen = values.sortby("epsilon").isel(epsilon=slice(None, _SMALLEST)).transpose("epsilon", ...)
-    slope, interval = replicate_exponent(1 / chosen["epsilon"].values, chosen.values.reshape(chosen.sizes["epsilon"], -1))
-    return slope, *interval
+    return replicate_exponent(1 / chosen["epsilon"].values, chosen.values.reshape(chosen.sizes["epsilon"], -1))
 
 
 @statement(

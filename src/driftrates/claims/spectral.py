@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 from scipy import stats
 
 from driftrates import kernels
-from driftrates.claims.ledger import Assumption, Construction, Evidence, Identity, Rate, statement
+from driftrates.claims.ledger import Assumption, Construction, Data, Evidence, Identity, Rate, statement
 from driftrates.fields import DriftField, SmoothedPoints
 from driftrates.random import generator
 from driftrates.spectral.linear import Fejer, rate
 from driftrates.spectral.mean_field import ABOVE, FLOOR, SMALL
 
-Data = Mapping[str, xr.Dataset]
 _CHAPTER = "spectral"
 _SOURCE = "exact form derived here"
 _CLOCKS = {"displacement": "displacement clock", "conservative": "score clock", "sharp": "score clock, sharp-normalised"}
@@ -202,8 +201,7 @@ def _bottleneck(o: xr.Dataset, k: np.ndarray, h: float) -> Iterator[Evidence]:
             case=f"exponential, gaussian, {_CLOCKS[field]}",
             quantity="slope of log(h^2 k^2 time) in h^2 k^2, full equation; control: the Laplace kernel",
             slope=slopes["gaussian"].slope,
-            low=found["gaussian"][0],
-            high=found["gaussian"][1],
+            interval=found["gaussian"],
             predicted=0.5,
             control=found["laplace"],
             cases=int(np.isfinite(o["nonlinear"].sel(kernel="gaussian", field=field)).sum()),
@@ -212,16 +210,14 @@ def _bottleneck(o: xr.Dataset, k: np.ndarray, h: float) -> Iterator[Evidence]:
         )
         for name, nu in (("laplace", 0.5), ("matern32", 1.5), ("matern52", 2.5), ("matern72", 3.5)):
             order = 2 * nu + 1
-            exponent, low, high, least, cases = _algebraic(o, name, field, h * k)
-            _, *broken, _, _ = _algebraic(o, "gaussian", field, h * k)
+            exponent, interval, least, cases = _algebraic(o, name, field, h * k)
             yield Rate(
                 case=f"algebraic, {name}, {_CLOCKS[field]}",
                 quantity="exponent of the time in k for the largest h k of the full equation; control: the Gaussian kernel",
                 slope=exponent,
-                low=low,
-                high=high,
+                interval=interval,
                 predicted=order - (2 if field == "conservative" else 0),
-                control=(broken[0], broken[1]),
+                control=_algebraic(o, "gaussian", field, h * k)[1],
                 cases=cases,
                 upper_bound=False,
                 # Distance of the local exponent from its limit at the smallest h k of the fit.
@@ -229,11 +225,11 @@ def _bottleneck(o: xr.Dataset, k: np.ndarray, h: float) -> Iterator[Evidence]:
             )
 
 
-def _algebraic(o: xr.Dataset, name: str, field: str, kappa: np.ndarray) -> tuple[float, float, float, float, int]:
+def _algebraic(o: xr.Dataset, name: str, field: str, kappa: np.ndarray) -> tuple[float, tuple[float, float], float, int]:
     measured = o["nonlinear"].sel(kernel=name, field=field).values
     used = np.flatnonzero(np.isfinite(measured))[-3:]
     fit = stats.linregress(np.log(kappa[used]), -np.log(measured[used]))
-    return fit.slope, fit.slope - 1.96 * fit.stderr, fit.slope + 1.96 * fit.stderr, float(kappa[used[0]]), len(used)
+    return fit.slope, (fit.slope - 1.96 * fit.stderr, fit.slope + 1.96 * fit.stderr), float(kappa[used[0]]), len(used)
 
 
 @statement(
@@ -319,15 +315,14 @@ def finite_particles(data: Data) -> Iterator[Evidence]:
             control=case["quiet_rate"].values / wrong - 1,
             tolerance=float(o.attrs["amplitude"]) ** 2,
         )
-        slope, low, high = _jackknife((case["noisy_rate"] / case["predicted"]).mean("wave_number").values)
+        slope, interval = _jackknife((case["noisy_rate"] / case["predicted"]).mean("wave_number").values)
         yield Rate(
             case=f"i.i.d. start, {name}, {_CLOCKS[field]}",
             quantity="decay rate of the mean mode over lambda(k), mean over k, jackknife interval; control: lambda(k) of another clock",
             slope=slope,
-            low=low,
-            high=high,
+            interval=interval,
             predicted=1.0,
-            control=_jackknife((case["noisy_rate"] / xr.DataArray(wrong, dims="wave_number")).mean("wave_number").values)[1:],
+            control=_jackknife((case["noisy_rate"] / xr.DataArray(wrong, dims="wave_number")).mean("wave_number").values)[1],
             cases=case["noisy_rate"].size,
             upper_bound=False,
             tolerance=float(o.attrs["noisy_amplitude"]) ** 2,
@@ -335,7 +330,7 @@ def finite_particles(data: Data) -> Iterator[Evidence]:
     for floor in o["floor"].values.tolist():
         name, field = floor.split()
         case = o.sel(floor=floor)
-        start, end = (tuple(case["exponent_interval"].sel(stage=s).values.tolist()) for s in ("start", "end"))
+        start, end = (case["exponent_interval"].sel(stage=s).values for s in ("start", "end"))
         for stage, predicted, own, broken, words in (
             ("start", -0.5, start, end, "the modes of i.i.d. particles; control: the damped modes at the end"),
             ("end", -1.0, end, start, "the damped modes, forced by products of two others; control: the modes at the start"),
@@ -344,8 +339,7 @@ def finite_particles(data: Data) -> Iterator[Evidence]:
                 case=f"noise at the {stage}, {name}",
                 quantity=f"exponent in N of the root mean square of {words}",
                 slope=float(case["exponent"].sel(stage=stage)),
-                low=own[0],
-                high=own[1],
+                interval=own,
                 predicted=predicted,
                 control=broken,
                 cases=o.sizes["size"],
@@ -364,8 +358,8 @@ def finite_particles(data: Data) -> Iterator[Evidence]:
             )
 
 
-def _jackknife(left_out: np.ndarray) -> tuple[float, float, float]:
+def _jackknife(left_out: np.ndarray) -> tuple[float, tuple[float, float]]:
     """Mean of the estimates with one replicate left out, and its 95 % interval by Student's t."""
     count = len(left_out)
     half = stats.t.ppf(0.975, count - 1) * left_out.std() * np.sqrt(count - 1)
-    return float(left_out.mean()), float(left_out.mean() - half), float(left_out.mean() + half)
+    return float(left_out.mean()), (float(left_out.mean() - half), float(left_out.mean() + half))

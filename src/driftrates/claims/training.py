@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
-import xarray as xr
 
-from driftrates.claims.ledger import Construction, Evidence, Identity, Inequality, Rate, statement
-from driftrates.measurements.rates import student_interval
+from driftrates.claims.ledger import Construction, Data, Evidence, Identity, Inequality, Rate, statement
+from driftrates.power_laws import student_interval
 
-Data = Mapping[str, xr.Dataset]
 _CHAPTER = "training"
 _GRANTED = 0.1
 """Granted to exponents fitted over less than a decade of h, as elsewhere in the ledger."""
@@ -59,15 +57,13 @@ def euler(data: Data) -> Iterator[Evidence]:
     found = data["training_errors"]
     for h in found["bandwidth"].values.tolist():
         case = found.sel(bandwidth=h)
-        low, high = (float(v) for v in case["order_interval"])
         yield Rate(
             case=f"order, h={h:g}",
             quantity="order in eta of Euler's largest error, granted 0.05; control: Heun's scheme",
             slope=float(case["order"]),
-            low=low,
-            high=high,
+            interval=case["order_interval"].values,
             predicted=1.0,
-            control=tuple(float(v) for v in case["heun_interval"]),
+            control=case["heun_interval"].values,
             cases=case.sizes["count"] * case.sizes["replicate"],
             upper_bound=False,
             tolerance=0.05,
@@ -86,16 +82,14 @@ def euler(data: Data) -> Iterator[Evidence]:
         ("Lipschitz constant", "path_lipschitz", "largest_step", -2.0),
         ("stability limit", "largest_step", "displacement_step", 2.0),
     ):
-        low, high = (float(v) for v in found[f"{name}_interval"])
         control = {"largest_step": "the stability limit", "displacement_step": "the displacement field in its own clock"}[other]
         yield Rate(
             case=case,
             quantity=f"exponent in h of the {case}, granted {_GRANTED}; control: {control}",
             slope=float(found[f"{name}_exponent"]),
-            low=low,
-            high=high,
+            interval=found[f"{name}_interval"].values,
             predicted=predicted,
-            control=tuple(float(v) for v in found[f"{other}_interval"]),
+            control=found[f"{other}_interval"].values,
             cases=found[name].size,
             upper_bound=False,
             tolerance=_GRANTED,
@@ -131,15 +125,13 @@ def inexact(data: Data) -> Iterator[Evidence]:
             )
     for kind in ("adversarial", "constant"):
         fit = found.sel(kind=kind)
-        low, high = (float(v) for v in fit["accumulation_interval"])
         yield Rate(
             case=f"rate, {kind}",
             quantity=f"exponent in eta of the accumulated error, granted {_GRANTED}; control: errors of random sign",
             slope=float(fit["accumulation_exponent"]),
-            low=low,
-            high=high,
+            interval=fit["accumulation_interval"].values,
             predicted=-1.0,
-            control=tuple(float(v) for v in found["accumulation_interval"].sel(kind="random sign")),
+            control=found["accumulation_interval"].sel(kind="random sign").values,
             cases=lhs.sel(kind=kind).size,
             upper_bound=False,
             tolerance=_GRANTED,

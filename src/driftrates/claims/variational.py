@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import xarray as xr
 
 from driftrates import kernels
-from driftrates.claims.ledger import Construction, Evidence, Identity, Inequality, Rate, statement
-from driftrates.measurements.rates import replicate_exponent
+from driftrates.claims.ledger import Construction, Data, Evidence, Identity, Inequality, Rate, statement
+from driftrates.power_laws import replicate_exponent
 from driftrates.variational.full_gradient import DriftLoss
 from driftrates.variational.smoothed_kl import SMALL_STEP
 
-Data = Mapping[str, xr.Dataset]
 _CHAPTER = "variational"
 _PREDICTED = {"drift": -0.5, "w2_flow": -1.0}
 _WORDS = {"drift": "the drift", "w2_flow": "the W2 flow"}
@@ -47,10 +46,9 @@ def two_flows(data: Data) -> Iterator[Evidence]:
                 case=f"exponent, {flow}, {solver}",
                 quantity=f"slope of log(rate / k^2) against h^2 k^2 for {_WORDS[flow]} near the uniform law; control: {_WORDS[other]}",
                 slope=float(fit["exponent"]),
-                low=float(fit["exponent_interval"].sel(end="low")),
-                high=float(fit["exponent_interval"].sel(end="high")),
+                interval=fit["exponent_interval"].values,
                 predicted=_PREDICTED[flow],
-                control=tuple(float(v) for v in broken["exponent_interval"]),
+                control=broken["exponent_interval"].values,
                 cases=int(np.isfinite(fit["rate"]).sum()),
                 upper_bound=False,
                 tolerance=_LINEAR,
@@ -122,8 +120,7 @@ def _proximal_steps(g: xr.Dataset) -> Iterator[Evidence]:
                 quantity=f"order in eta of the proximal step of {functional} minus the explicit step of {_WORDS[flow]};"
                 f" control: minus that of {_WORDS[other]}",
                 slope=slope,
-                low=interval[0],
-                high=interval[1],
+                interval=interval,
                 predicted=2.0,
                 control=_order(found.sel(flow=other))[1],
                 cases=found.sizes["step"] * found.sizes["step_replicate"],

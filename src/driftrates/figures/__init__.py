@@ -205,3 +205,10 @@ def log_axis(ax: Axes, which: str, decades: int = 5) -> None:
     ax.set(**{f"{which}scale": "log"})
     axis.set_major_locator(LogLocator(numticks=decades))
     axis.set_minor_formatter(NullFormatter())
+
+
+def log_ticks(ax: Axes, values: np.ndarray) -> None:
+    """A logarithmic x axis with ticks at ``values`` (K,) only."""
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(values, [f"{value:g}" for value in values])
+    ax.minorticks_off()

@@ -13,9 +13,6 @@ from matplotlib.figure import Figure
 from driftrates import figures
 from driftrates.datasets import digits_basis
 
-_MOSAIC = (4, 5)
-"""Rows and columns of images per panel."""
-
 
 @figures.styled
 def plot(data: Mapping[str, xr.Dataset]) -> Figure:
@@ -34,11 +31,11 @@ def plot(data: Mapping[str, xr.Dataset]) -> Figure:
 
     reach = 1.05 * max(float(np.abs(figures.clouds(ds)).max()) for ds in planar)
     _cloud(top[0], planar[0], 0, "0.25")
-    _images(middle[0], pictured[0], 0)
+    mosaic(middle[0], figures.clouds(pictured[0]).values[0])
     for ax, ds in zip(top[1:], planar, strict=True):
         _cloud(ax, ds, -1, figures.line_style(ds)["color"])
     for ax, ds in zip(middle[1:], pictured, strict=True):
-        _images(ax, ds, -1)
+        mosaic(ax, figures.clouds(ds).values[-1])
     for ax in top:
         figures.plane(ax, reach)
         ax.set(xlabel="component 1", ylabel="component 2")
@@ -66,11 +63,10 @@ def _cloud(ax: Axes, ds: xr.Dataset, snapshot: int, colour: object) -> None:
     sns.despine(ax=ax)
 
 
-def _images(ax: Axes, ds: xr.Dataset, snapshot: int) -> None:
-    rows, columns = _MOSAIC
-    clouds = figures.clouds(ds).values
-    chosen = np.linspace(0, clouds.shape[1] - 1, rows * columns).astype(int)
-    tiles = digits_basis(clouds.shape[2]).inverse(clouds[snapshot, chosen].astype(float))
+def mosaic(ax: Axes, cloud: np.ndarray, rows: int = 4, columns: int = 5) -> None:
+    """Particles of a cloud (N, components), evenly spread by index, as images."""
+    chosen = np.linspace(0, len(cloud) - 1, rows * columns).astype(int)
+    tiles = digits_basis(cloud.shape[1]).inverse(cloud[chosen].astype(float))
     tiles = np.pad(tiles, ((0, 0), (0, 1), (0, 1)), constant_values=np.nan)
     height, width = tiles.shape[1:]
     mosaic = tiles.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)

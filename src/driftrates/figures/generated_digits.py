@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import xarray as xr
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from driftrates import figures
-from driftrates.datasets import digits_basis
+from driftrates.figures.digits import mosaic
 from driftrates.figures.generators import field_title
-
-_MOSAIC = (6, 5)
-"""Rows and columns of images per panel."""
 
 
 @figures.styled
@@ -31,16 +26,6 @@ def plot(data: Mapping[str, xr.Dataset]) -> Figure:
         **{f"particles,\n{field_title(name)}": ds["moved"].sel(field=name) for name in fields},
     }
     for ax, cloud in zip(axes.flat, clouds.values(), strict=True):
-        _images(ax, cloud.values)
+        mosaic(ax, cloud.values, rows=6)
     figures.letter(axes.flat, clouds)
     return figure
-
-
-def _images(ax: Axes, cloud: np.ndarray) -> None:
-    rows, columns = _MOSAIC
-    chosen = np.linspace(0, len(cloud) - 1, rows * columns).astype(int)
-    tiles = np.pad(digits_basis(cloud.shape[1]).inverse(cloud[chosen]), ((0, 0), (0, 1), (0, 1)), constant_values=np.nan)
-    height, width = tiles.shape[1:]
-    mosaic = tiles.reshape(rows, columns, height, width).swapaxes(1, 2).reshape(rows * height, columns * width)
-    ax.imshow(mosaic[:-1, :-1], cmap="gray_r", vmin=0, vmax=16, interpolation="nearest")
-    ax.set_axis_off()

@@ -35,9 +35,7 @@ def plot(data: Mapping[str, xr.Dataset]) -> Figure:
         bounds = velocity_bound(measured.isel(bandwidth=0), later["initial_kl"], later["time"]).sel(region="effective")
         for ax, constants in zip(column, _SETS, strict=False):
             _lines(ax, "n_particles", later.isel(time=-1), bounds.sel(constants=constants).isel(time=-1))
-            ax.set_xscale("log", base=2)
-            ax.set_xticks(later["n_particles"].values, later["n_particles"].values)
-            ax.minorticks_off()
+            figures.log_ticks(ax, later["n_particles"].values)
             ax.margins(x=0.12)
             ax.set(xlabel="$N$")
         _lines(column[2], "time", later.isel(n_particles=-1), bounds.sel(constants="sharpened").isel(n_particles=-1))

@@ -85,9 +85,6 @@ def _residuals(ax: Axes, ds: xr.Dataset) -> None:
         style = {"color": colour, "marker": marker, "markersize": 3, "linewidth": 0.8}
         ax.plot(ds["n_particles"], ds[f"path_residual{suffix}"].max("replicate"), **style)
         ax.plot(ds["n_particles"], ds[f"divergence_residual{suffix}"].max("snapshot"), linestyle=":", markerfacecolor="none", **style)
-    ax.set_xscale("log", base=2)
-    ax.xaxis.set_major_locator(FixedLocator(ds["n_particles"].values))
-    ax.xaxis.set_major_formatter("{x:g}")
-    ax.xaxis.set_minor_locator(NullLocator())
+    figures.log_ticks(ax, ds["n_particles"].values)
     figures.log_axis(ax, "y", decades=6)
     ax.set(xlabel="$N$")

@@ -12,7 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from driftrates import figures, performance
+from driftrates import figures
+from driftrates.performance import passes
 
 _P = figures.PALETTE
 _CURVES = {
@@ -42,9 +43,9 @@ _CASE_MARKS = ("o", "s", "^", "x")
 
 @figures.styled
 def plot(data: Mapping[str, xr.Dataset]) -> Figure:
-    """The Dataset of `performance.measure_performance`: above throughput and time against accuracy, below scaling and ratios."""
+    """The Dataset of `passes.measure_performance`: above throughput and time against accuracy, below scaling and ratios."""
     (ds,) = data.values()
-    rows = performance.frame(ds)
+    rows = passes.frame(ds)
     figure = Figure(figsize=(figures.DOUBLE, 6.6), layout="constrained")
     # Rows of their own: the long labels of the last panel are no margin of the one above it.
     (throughput, accuracy), (scaling, ratios) = (f.subplots(1, 2) for f in figure.subfigures(2, 1, height_ratios=[1.0, 1.1]))
@@ -89,7 +90,7 @@ def _accuracy(ax: Axes, rows: pd.DataFrame) -> None:
         handles.append(Line2D([], [], color="0.3", linestyle=dashes, label=f"{figures.kernel_title(kernel)}, $N = {_power(n)}$"))
         for name, (_, colour, marker) in _ENGINES.items():
             own = of_kernel[(of_kernel["contender"] == name) & (of_kernel["n"] == n)].sort_values("rtol")
-            if name == performance.BASE:  # exact to rounding at any time
+            if name == passes.BASE:  # exact to rounding at any time
                 for seconds in own["seconds"]:
                     ax.axhline(seconds, color=colour, linestyle=dashes, linewidth=0.8)
             else:
@@ -135,7 +136,7 @@ def _scaling(ax: Axes, rows: pd.DataFrame) -> None:
 
 def _ratios(ax: Axes, rows: pd.DataFrame) -> int:
     """Draws them; returns the largest N that is looked at."""
-    rows = rows[(rows["contender"] != performance.BASE) & (rows["n"] <= 10_000)]
+    rows = rows[(rows["contender"] != passes.BASE) & (rows["n"] <= 10_000)]
     usual = rows[(rows["d"] == 2) & (rows["dtype"] == "float64") & (rows["threads"] == 1)].sort_values("n")
     slowest = usual.groupby("contender")["times_slower"].last().sort_values(ascending=False)
     names = {name: k for k, name in enumerate(slowest.index)}

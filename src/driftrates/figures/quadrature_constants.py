@@ -44,9 +44,7 @@ def plot(data: Mapping[str, xr.Dataset]) -> Figure:
             for key, ds in data.items():
                 _against_size(ax, ds[f"{part}_constant"].sel(region=region), styles[key])
             figures.log_axis(ax, "y")
-            ax.set_xscale("log", base=2)
-            ax.set_xticks(sizes, sizes)
-            ax.minorticks_off()
+            figures.log_ticks(ax, sizes)
             ax.margins(0.1, 0.08)
         row[0].set(ylabel=f"${name}$ (time$^{{-1}}$ length$^{{-2}}$)")
     for ax in axes[0]:

@@ -122,9 +122,7 @@ def _point_errors(ax: Axes, ds: xr.Dataset, colours: Mapping[int, object]) -> No
     ax.plot(n, top * n[0] / n, color="black", linewidth=0.7, linestyle=":")
     ax.text(1.6 * float(n[0]), top, "$N^{-1}$", va="center", fontsize=6.5)
     figures.log_axis(ax, "y")
-    ax.set_xscale("log")
-    ax.set_xticks(n.values, [str(v) for v in n.values])
-    ax.minorticks_off()
+    figures.log_ticks(ax, n.values)
     ax.set(xlabel="$N$", ylabel="$\\tau_1$ (1), $\\tau_2$ (length$^2$)")
 
 

@@ -158,10 +158,8 @@ def _floor(ax: Axes, cloud: xr.Dataset) -> None:
         ** 0.5
     )
     ax.plot(reach, last * reach[0] / reach, "k:", linewidth=0.9, label="$N^{-1}$")
-    figures.log_axis(ax, "x")
     figures.log_axis(ax, "y", 6)
-    ax.set_xticks(sizes, [str(n) for n in sizes])
-    ax.minorticks_off()
+    figures.log_ticks(ax, sizes)
     ax.set(xlabel="$N$", ylabel="r.m.s. of the damped modes")
     low, high = ax.get_ylim()
     ax.set_ylim(low, high * (high / low) ** 0.05)

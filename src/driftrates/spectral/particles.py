@@ -14,7 +14,7 @@ from scipy import optimize
 from driftrates import flow, kernels, random
 from driftrates.fields import STATISTICS, SmoothedPoints
 from driftrates.kernels import Kernel
-from driftrates.measurements.rates import fit_power_law
+from driftrates.power_laws import fit_power_law
 from driftrates.spectral.linear import damping, rate
 from driftrates.spectral.mean_field import dataset, decay_rate
 

@@ -9,7 +9,7 @@ import pandas as pd
 import xarray as xr
 
 from driftrates.laplace.rates import METHODS, STEP_TOLERANCE, case_label, with_interval
-from driftrates.measurements.rates import verdict
+from driftrates.power_laws import verdict
 from driftrates.tables.conservative import rounded
 
 _PREDICTED = ("root_residual", "root_energy", "radius_gap", "largest_radius_gap")

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from driftrates.measurements.rates import student_interval, verdict
+from driftrates.power_laws import student_interval, verdict
 
 
 def kernels(data: Mapping[str, xr.Dataset]) -> pd.DataFrame:

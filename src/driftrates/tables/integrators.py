@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from driftrates.flow.efficiency import CONSERVATIVE, EXPONENTS
+from driftrates.performance.integrators import CONSERVATIVE, EXPONENTS
 from driftrates.tables.conservative import rounded
 
 _ACCURACIES = (1e-1, 1e-2, 1e-3, 1e-4)
 
 
 def integrator_exponents(data: Mapping[str, xr.Dataset]) -> pd.DataFrame:
-    """Passes per unit time of `flow.efficiency.measure_integrators` at the largest and the least h, their exponent in 1/h, and waste.
+    """Passes per unit time of `performance.integrators.measure_integrators` at the largest and least h, their exponent in 1/h, and waste.
 
     Means over replicates; "none" where an integrator does not reach the accuracy in every replicate. Over RKC: passes over those of
     RKC at the least h. Predicted: `EXPONENTS`, 0 for displacements, whose Jacobian does not grow.

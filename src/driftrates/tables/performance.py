@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pandas as pd
 import xarray as xr
 
-from driftrates import performance
+from driftrates.performance import passes
 
 _CASE = ["d", "dtype", "threads"]
 
@@ -15,11 +15,11 @@ _CASE = ["d", "dtype", "threads"]
 def peers(data: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     """How many times slower than the direct engine each contender is, with quartiles, one column per (d, type, threads).
 
-    From the committed rows of `performance.measure_performance`, at the largest N up to 10000 that a contender did (given where it is
+    From the committed rows of `passes.measure_performance`, at the largest N up to 10000 that a contender did (given where it is
     smaller). The first call, with the time of a call of 64 points and instructions per pair, is that for d = 2 in float64 on one thread.
     """
     (ds,) = data.values()
-    rows = performance.frame(ds)
+    rows = passes.frame(ds)
     rows = rows[(rows["part"] == "throughput") & (rows["n"] <= 10_000)]
     usual = rows[(rows["d"] == 2) & (rows["dtype"] == "float64") & (rows["threads"] == 1)]
     order = rows.drop_duplicates("contender")["contender"].tolist()

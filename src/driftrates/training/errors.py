@@ -17,7 +17,7 @@ from driftrates import flow, kernels
 from driftrates.fields import DriftField, SmoothedDensity
 from driftrates.labels import labelled
 from driftrates.measurements import transport
-from driftrates.measurements.rates import replicate_exponent
+from driftrates.power_laws import replicate_exponent
 from driftrates.random import generator
 from driftrates.targets import GaussianMixture
 from driftrates.training.regression import root_mean_square

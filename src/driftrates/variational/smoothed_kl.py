@@ -19,8 +19,8 @@ from driftrates import flow, kernels
 from driftrates.fields import DriftField, Smoothed, SmoothedDensity
 from driftrates.kernels import Kernel
 from driftrates.measurements import fisher_discrepancy
-from driftrates.measurements.rates import student_interval
 from driftrates.measurements.transport import squared_w2
+from driftrates.power_laws import student_interval
 from driftrates.random import generator
 from driftrates.targets import GaussianMixture
 from driftrates.variational.circle import FLOWS, SOLVERS, Circle, decay_rates, known_flow

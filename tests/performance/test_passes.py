@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from driftrates import kernels, performance, store
+from driftrates import kernels, store
+from driftrates.performance import passes
 from driftrates.sums import cpu, kernel_sums
 
 
@@ -21,18 +22,11 @@ def reference(x, h, kernel="gaussian"):
     return tuple(h**p * found[t][0] for p, t in enumerate(terms))
 
 
-@pytest.fixture
-def threads():
-    before = cpu.threads()
-    yield
-    cpu.set_threads(before)
-
-
 @pytest.mark.parametrize("d", [1, 2, 4])
-@pytest.mark.parametrize("name", performance.LIVE)
+@pytest.mark.parametrize("name", passes.LIVE)
 def test_contenders_of_this_package_agree_with_the_reference(name, d, threads):
     x, h = cloud(130, d), 0.4
-    found = performance.LIVE[name][0](x, x, h, 1)()
+    found = passes.LIVE[name][0](x, x, h, 1)()
     found = found if isinstance(found, tuple) else (found,)
     for value, exact in zip(found, reference(x, h), strict=False):
         np.testing.assert_allclose(value, exact, rtol=1e-10, atol=1e-12 * np.abs(exact).max())
@@ -40,34 +34,34 @@ def test_contenders_of_this_package_agree_with_the_reference(name, d, threads):
 
 def test_blocks_of_the_products_do_not_change_the_sums():
     x = cloud(101, 3)
-    few = performance.gemm(np, np.exp, x, x, 0.5, np.empty, pairs=101 * 7)()
+    few = passes.gemm(np, np.exp, x, x, 0.5, np.empty, pairs=101 * 7)()
     for value, exact in zip(few, reference(x, 0.5), strict=True):
         np.testing.assert_allclose(value, exact, rtol=1e-10, atol=1e-11)
 
 
 def test_engines_of_other_kernels(threads):
     x = cloud(150, 1)
-    for value, exact in zip(performance.engine("line", "laplace")(x, x, 0.3, 1)(), reference(x, 0.3, "laplace"), strict=True):
+    for value, exact in zip(passes.engine("line", "laplace")(x, x, 0.3, 1)(), reference(x, 0.3, "laplace"), strict=True):
         np.testing.assert_allclose(value, exact, rtol=1e-11, atol=1e-12)
 
 
 def test_errors_are_seen_wherever_they_are(threads):
     """Negative controls: at the most remote point, in a sum other than S0, and of S0 alone."""
     x, h = cloud(3000, 2), 0.3
-    sums = [np.array(s) for s in performance.engine("cpu")(x, x, h, 1)()]
-    assert performance.largest_error(tuple(sums), x, h) == (0.0, 0.0)
+    sums = [np.array(s) for s in passes.engine("cpu")(x, x, h, 1)()]
+    assert passes.largest_error(tuple(sums), x, h) == (0.0, 0.0)
     remote = np.argmax((x**2).sum(1))
     sums[0][remote] *= 1 + 1e-3
-    relative, of_largest = performance.largest_error(tuple(sums), x, h)
+    relative, of_largest = passes.largest_error(tuple(sums), x, h)
     assert relative == pytest.approx(1e-3) and 0 < of_largest < 1e-4
-    assert performance.largest_error(sums[0], x, h) == (relative, of_largest)
+    assert passes.largest_error(sums[0], x, h) == (relative, of_largest)
     sums[2] *= 1 + 1e-5
-    assert performance.largest_error((sums[0], *sums[1:]), x, h)[1] >= 0.99e-5
+    assert passes.largest_error((sums[0], *sums[1:]), x, h)[1] >= 0.99e-5
 
 
 def test_bandwidth_is_silvermans():
-    assert performance.bandwidth(1000, 1) == pytest.approx((4 / 3000) ** 0.2)
-    assert performance.bandwidth(10, 4) == pytest.approx((1 / 15) ** (1 / 8))
+    assert passes.bandwidth(1000, 1) == pytest.approx((4 / 3000) ** 0.2)
+    assert passes.bandwidth(10, 4) == pytest.approx((1 / 15) ** (1 / 8))
 
 
 def test_a_round_runs_all_one_after_the_other():
@@ -77,24 +71,24 @@ def test_a_round_runs_all_one_after_the_other():
         return lambda repeats: ran.append((name, repeats)) or seconds
 
     measure = {"fast": contender("fast", 0.01), "middle": contender("middle", 0.5), "slow": contender("slow", 9.0)}
-    times = performance.alternate(measure, {"fast": 0.01, "middle": 0.5, "slow": 9.0}, rounds=4, least=0.05, budget=1.5)
+    times = passes.alternate(measure, {"fast": 0.01, "middle": 0.5, "slow": 9.0}, rounds=4, least=0.05, budget=1.5)
     fast, middle, slow = ("fast", 5), ("middle", 1), ("slow", 1)
     assert ran == [fast, middle, slow, fast, middle, slow, fast, middle, fast]
     assert {name: len(t) for name, t in times.items()} == {"fast": 4, "middle": 3, "slow": 2}
 
 
 def test_timed_warms_up_and_repeats(monkeypatch):
-    monkeypatch.setattr(performance.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(passes.time, "sleep", lambda seconds: None)
     calls = []
-    assert performance.timed(lambda: calls.append(0))(5) >= 0
+    assert passes.timed(lambda: calls.append(0))(5) >= 0
     assert len(calls) == 6
 
 
 def test_summary_takes_ratios_within_rounds():
-    row = performance.summarise([2.0, 6.0, 20.0], [1.0, 2.0, 5.0, 9.0], 60.0)
+    row = passes.summarise([2.0, 6.0, 20.0], [1.0, 2.0, 5.0, 9.0], 60.0)
     assert row["seconds"] == 6.0 and row["pairs_per_second"] == 10.0 and row["rounds"] == 3
     assert (row["times_slower_low"], row["times_slower"], row["times_slower_high"]) == (2.5, 3.0, 3.5)
-    assert "times_slower" not in performance.summarise([1.0], None, 1.0)
+    assert "times_slower" not in passes.summarise([1.0], None, 1.0)
 
 
 def rows():
@@ -103,22 +97,22 @@ def rows():
 
 
 def test_a_table_is_read_as_it_was_written(tmp_path):
-    table = performance.tabulate(rows())
-    assert list(table.columns) == list(performance.COLUMNS)
+    table = passes.tabulate(rows())
+    assert list(table.columns) == list(passes.COLUMNS)
     store.write_csv(table, tmp_path / "table.csv")
-    pd.testing.assert_frame_equal(performance.read(tmp_path / "table.csv"), table)
+    pd.testing.assert_frame_equal(passes.read(tmp_path / "table.csv"), table)
     assert table["outputs"].tolist() == ["", ""] and table["error"].isna().all() and table["version"].tolist() == ["1.10", "1.10"]
 
 
 def test_a_table_of_another_form_is_refused(tmp_path):
     path = tmp_path / "table.csv"
-    store.write_csv(performance.tabulate(rows()).drop(columns="threads"), path)
+    store.write_csv(passes.tabulate(rows()).drop(columns="threads"), path)
     with pytest.raises(ValueError, match=r"table.csv is not a table of benchmarks/sums.py .*threads.*measure again"):
-        performance.read(path)
+        passes.read(path)
 
 
 def committed(folder, name, **about):
-    store.write_csv(performance.tabulate(rows()), folder / f"{name}.csv")
+    store.write_csv(passes.tabulate(rows()), folder / f"{name}.csv")
     (folder / f"{name}.json").write_text(json.dumps(about))
     return folder / f"{name}.csv"
 
@@ -129,27 +123,27 @@ def test_the_newest_table_of_a_cpu_is_taken(tmp_path):
     card = committed(tmp_path, "card", card="H200", date="2027-01-01")
     bare = tmp_path / "bare.csv"
     bare.write_text("")
-    assert performance.newest([bare, old, card, new]) == (new, {"processor": "q", "date": "2026-02-01T10:00+00:00"})
+    assert passes.newest([bare, old, card, new]) == (new, {"processor": "q", "date": "2026-02-01T10:00+00:00"})
     with pytest.raises(ValueError, match=r"python benchmarks/sums.py"):
-        performance.newest([card, bare])
+        passes.newest([card, bare])
 
 
 def test_the_dataset_holds_the_committed_and_the_live_rows(tmp_path):
     path = committed(tmp_path, "machine", processor="p", date="2026-02-01")
     before = cpu.threads()
-    ds = performance.measure_performance([path], seed=0, sizes=[40, 60], seconds=0.1)
+    ds = passes.measure_performance([path], seed=0, sizes=[40, 60], seconds=0.1)
     assert cpu.threads() == before
     assert (ds.attrs["table"], json.loads(ds.attrs["committed"])["processor"]) == ("machine.csv", "p")
     store.write(ds, tmp_path / "performance.nc", title="t", digest="0" * 32, params={})
-    table = performance.frame(store.read(tmp_path / "performance.nc"))
-    pd.testing.assert_frame_equal(table.iloc[:2], performance.tabulate(rows()))
+    table = passes.frame(store.read(tmp_path / "performance.nc"))
+    pd.testing.assert_frame_equal(table.iloc[:2], passes.tabulate(rows()))
     live = table[table["part"] == "live"]
-    assert sorted(zip(live["contender"], live["n"], strict=True)) == sorted((c, n) for c in performance.LIVE for n in (40, 60))
+    assert sorted(zip(live["contender"], live["n"], strict=True)) == sorted((c, n) for c in passes.LIVE for n in (40, 60))
     assert (live["rounds"] >= 2).all() and (live["error"] < 1e-9).all() and (live["seconds"] > 0).all()
     assert live["outputs"].tolist() == ["all", "all", "S0"] * 2
 
 
 def test_a_wrong_contender_is_not_timed():
-    wrong = {performance.BASE: (lambda x, y, h, threads: lambda: np.ones(len(x)), "numpy")}
+    wrong = {passes.BASE: (lambda x, y, h, threads: lambda: np.ones(len(x)), "numpy")}
     with pytest.raises(ValueError, match="driftrates cpu is wrong by .* at n = 50"):
-        performance.measure_live([50], 0.1, seed=0, contenders=wrong)
+        passes.measure_live([50], 0.1, seed=0, contenders=wrong)

@@ -22,7 +22,7 @@ from driftrates.flow.driver import Method, integrate
 from driftrates.flow.methods import DormandPrince, Euler, RungeKuttaChebyshev
 from driftrates.labels import labelled
 from driftrates.laplace.closed_form import LaplaceSmoothedMixture
-from driftrates.measurements.rates import replicate_exponent
+from driftrates.power_laws import replicate_exponent
 from driftrates.targets import GaussianMixture
 
 INTEGRATORS = ("euler", "dormand_prince", "rkc")
