@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,27 @@ def problem(**given: Any) -> dict[str, Any]:
     """The experiment of the given keys as ``resolve`` hands it to the stages; ``name`` is "problem" if left out."""
     name = given.pop("name", "problem")
     return resolve({"experiments": {name: {**BASE, **given}}}, _schema(), check_device=False)["experiments"][name]
+
+
+MIXTURE: dict[str, Any] = {"weights": [1.0, 2.0], "means": [[-1.0, 0.0], [1.0, 0.5]], "standard_deviations": [0.5, 0.7]}
+DATA: dict[str, Any] = {"name": "thin_horizontal", "size": 24}
+EULER: dict[str, Any] = {"method": "euler", "step": 0.05}
+
+trial = partial(
+    problem,
+    name="trial",
+    target={"mixture": MIXTURE},
+    start=gaussian_start([1.5, 0.8]),
+    n_particles=[8, 13],
+    replicates=3,
+    times={"stop": 0.4, "count": 5},
+    integrator={"rtol": 1e-7, "atol": 1e-9},
+    keep_clouds=5,
+)
+"""A short flow of two sizes toward ``MIXTURE``."""
+
+laplace_trial = partial(trial, target={"data": DATA}, **LEAVE_ONE_OUT)
+"""The same toward ``DATA`` with the leave-one-out field of the Laplace kernel."""
 
 
 def speed_budget(flow: xr.Dataset, *, initial_kl: float) -> xr.Dataset:

@@ -9,38 +9,9 @@ from scipy import integrate, stats
 
 from driftrates import kernels
 from driftrates.fields import STATISTICS, DriftField, SmoothedDensity, SmoothedPoints
-from driftrates.targets import GaussianMixture
+from fieldclouds import ALL, FIELDS, KERNELS, H, cloud, fields_of, has_divergence, mixture
 
-H = 0.7
-FIELDS = [(name, alone) for name in STATISTICS for alone in (False, True)]
-KERNELS = kernels.names()
-SMOOTH = [n for n in KERNELS if kernels.make(n).smoothness >= 2]
-ALL = [kernels.make(n) for n in KERNELS]
 GAUSSIAN = kernels.Gaussian()
-
-
-def cloud(seed, *shape):
-    return np.random.default_rng(seed).normal(size=shape)
-
-
-def mixture(d):
-    """Two components with full covariances."""
-    a = cloud(50 + d, 2, d, d)
-    return GaussianMixture([0.3, 0.7], cloud(60 + d, 2, d), 0.2 * a @ a.swapaxes(1, 2) + 0.3 * np.eye(d))
-
-
-def fields_of(kernel, d, name, leave_one_out):
-    """The field toward data and, where the kernel allows it, toward a smoothed mixture."""
-    yield DriftField(name, SmoothedPoints(cloud(d, 1, 9, d), kernel, H), kernel, H, leave_one_out)
-    if kernel.name == "gaussian":
-        yield DriftField(name, SmoothedDensity(mixture(d).smoothed(H), H), kernel, H, leave_one_out)
-
-
-def has_divergence(kernel, name):
-    return kernel.smoothness >= 2 or name != "conservative"
-
-
-# the formulas, written out ----------------------------------------------------------------------------------------
 
 
 def companion(kernel, s, d):
@@ -112,22 +83,6 @@ def test_velocity_equals_the_double_loop(kernel, name, leave_one_out):
                     np.testing.assert_allclose(at_points[r, i], expected, rtol=1e-9, atol=1e-10)
 
 
-@pytest.mark.parametrize("name", SMOOTH)
-def test_the_conservative_field_is_the_gradient_of_the_log_ratio(name):
-    """And its value does not depend on whether the divergence is asked for as well."""
-    kernel, x, points, e = kernels.make(name), cloud(1, 1, 6, 2), cloud(2, 1, 4, 2), 1e-5
-    field = DriftField("conservative", SmoothedPoints(cloud(3, 1, 8, 2), kernel, H), kernel, H)
-
-    def potential(at):
-        value = field.at(at, x)
-        return value.target.log_density - value.model.log_density
-
-    slope = np.stack([(potential(points + e * k) - potential(points - e * k)) / (2 * e) for k in np.eye(2)], axis=-1)
-    value = field.at(points, x, divergence=True)
-    np.testing.assert_allclose(value.velocity, slope, atol=1e-8)
-    np.testing.assert_allclose(field.at(points, x).velocity, value.velocity, rtol=1e-12, atol=1e-13)
-
-
 def test_closed_form_mean_shift_is_the_integral_over_the_density():
     """m(x) = int K_h(x - y) (y - x) pi(y) dy / Z(x) by quadrature in one dimension, and the sharp score the same over h^2."""
     density = mixture(1)
@@ -147,107 +102,6 @@ def test_closed_form_mean_shift_is_the_integral_over_the_density():
         assert smoothed.statistic("mean_shift", at).value.item() == pytest.approx(pull / mass, rel=1e-9)
         assert smoothed.statistic("sharp_score", at).value.item() == pytest.approx(pull / mass / H**2, rel=1e-9)
         assert smoothed.statistic("score", at).log_density.item() == pytest.approx(math.log(mass), abs=1e-10)
-
-
-# divergence and curl ----------------------------------------------------------------------------------------------
-
-
-def slopes(function, points, e=1e-3):
-    """d velocity_b / d point_a, (R, n, d (a), d (b)), by central differences of sixth order."""
-    columns = []
-    for k in np.eye(points.shape[2]):
-        at = {c: function(points + c * e * k) for c in (-3, -2, -1, 1, 2, 3)}
-        columns.append((45 * (at[1] - at[-1]) - 9 * (at[2] - at[-2]) + (at[3] - at[-3])) / (60 * e))
-    return np.stack(columns, axis=2)
-
-
-@pytest.mark.parametrize(("name", "leave_one_out"), FIELDS)
-@pytest.mark.parametrize("kernel", ALL, ids=KERNELS)
-def test_divergence_of_the_frozen_field(kernel, name, leave_one_out):
-    if not has_divergence(kernel, name):
-        return
-    for d in (1, 2):
-        x, points = cloud(10 + d, 2, 6, d), cloud(30 + d, 2, 4, d)
-        for field in fields_of(kernel, d, name, leave_one_out):
-            gaps = np.linalg.norm(
-                points[:, :, None] - np.concatenate([x, np.broadcast_to(cloud(d, 1, 9, d), (2, 9, d))], 1)[:, None], axis=-1
-            )
-            assert gaps.min() > 0.01
-            value = field.at(points, x, divergence=True)
-            jacobian = slopes(lambda p, f=field, x=x: f.at(p, x).velocity, points)
-            np.testing.assert_allclose(value.divergence, np.trace(jacobian, axis1=2, axis2=3), rtol=2e-7, atol=2e-7)
-            np.testing.assert_array_equal(value.total_divergence, value.divergence)
-
-
-@pytest.mark.parametrize(("name", "leave_one_out"), FIELDS)
-@pytest.mark.parametrize("kernel", ALL, ids=KERNELS)
-def test_total_divergence_moves_the_particle_and_its_atom(kernel, name, leave_one_out):
-    """div_{x_i} of particle i's velocity as a function of the whole cloud; the perturbed clouds are replicates."""
-    if not has_divergence(kernel, name):
-        return
-    e, weights = 2e-3, {-3: -1, -2: 9, -1: -45, 1: 45, 2: -9, 3: 1}
-    for d in (1, 2):
-        n = 5
-        x = cloud(10 + d, 1, n, d)
-        for field in fields_of(kernel, d, name, leave_one_out):
-            value = field.at_particles(x, divergence=True)
-            expected = np.zeros(n)
-            for i in range(n):
-                for k in range(d):
-                    moved = np.repeat(x, 6, axis=0)
-                    moved[:, i, k] += e * np.array(list(weights))
-                    expected[i] += field.at_particles(moved).velocity[:, i, k] @ np.array(list(weights.values())) / (60 * e)
-            np.testing.assert_allclose(value.total_divergence[0], expected, rtol=1e-7, atol=1e-7)
-            assert (value.total_divergence == value.divergence).all() == leave_one_out
-
-
-@pytest.mark.parametrize("name", SMOOTH)
-def test_own_atom_of_the_conservative_field_is_the_term_of_t31(name):
-    """div_{x_i} b(x_i; X) = (div b)(x_i) + Laplacian K_h(0) / (N p_h(x_i)), with the density from the double loop."""
-    kernel, d, x = kernels.make(name), 2, cloud(4, 1, 6, 2)
-    field = DriftField("conservative", SmoothedPoints(cloud(5, 1, 7, d), kernel, H), kernel, H)
-    value = field.at_particles(x, divergence=True)
-    distance = np.linalg.norm(x[0, :, None] - x[0], axis=-1)
-    density = kernel.value(distance, H, d).mean(1)
-    expected = kernel.laplacian_at_zero(d) / H ** (d + 2) / (6 * density)
-    np.testing.assert_allclose((value.total_divergence - value.divergence)[0], expected, rtol=1e-10)
-    np.testing.assert_allclose(np.exp(value.model.log_density[0]), density, rtol=1e-12)
-
-
-@pytest.mark.parametrize("kernel", ALL, ids=KERNELS)
-def test_curl_is_the_antisymmetric_part_of_the_jacobian(kernel):
-    x, points = cloud(12, 2, 6, 2), cloud(22, 2, 5, 2)
-    for name in STATISTICS:
-        for field in fields_of(kernel, 2, name, False):
-            jacobian = slopes(lambda p, f=field, x=x: f.at(p, x).velocity, points)
-            curl = field.curl(points, x)
-            np.testing.assert_allclose(curl, jacobian[..., 0, 1] - jacobian[..., 1, 0], atol=2e-7)
-            rotates = name == "displacement" and kernel.name != "gaussian"
-            assert (np.abs(curl) > 1e-3).any() if rotates else (np.abs(curl) < 1e-12).all()
-
-
-def test_curl_of_the_leave_one_out_mean_shift():
-    """Point by point: the mean shift of the others, taken as a measure of its own."""
-    kernel, x = kernels.Laplace(), cloud(3, 1, 6, 2)
-    alone = SmoothedPoints(x, kernel, H, atoms=True, leave_one_out=True).curl("mean_shift", x)
-    for i in range(6):
-        rest = SmoothedPoints(np.delete(x, i, axis=1), kernel, H)
-        assert alone[0, i] == pytest.approx(rest.curl("mean_shift", x[:, i : i + 1]).item(), rel=1e-12)
-
-
-def test_curl_by_the_products_of_gradients():
-    """R6.11: curl v = grad alpha_p x s#_p - grad alpha_mu x s#_mu for the Laplace kernel in the plane."""
-    kernel, x, points, e = kernels.Laplace(), cloud(1, 1, 6, 2), cloud(2, 1, 5, 2), 1e-5
-    field = DriftField("displacement", SmoothedPoints(cloud(3, 1, 8, 2), kernel, H), kernel, H)
-    expected = 0
-    for sign, measure in ((1, field.target), (-1, SmoothedPoints(x, kernel, H))):
-        slope = np.stack([(measure.scale(points + e * k) - measure.scale(points - e * k)) / (2 * e) for k in np.eye(2)], axis=-1)
-        score = measure.statistic("sharp_score", points).value
-        expected = expected + sign * (slope[..., 0] * score[..., 1] - slope[..., 1] * score[..., 0])
-    np.testing.assert_allclose(field.curl(points, x), expected, atol=1e-8)
-
-
-# identities -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("leave_one_out", [False, True])
@@ -310,9 +164,6 @@ def test_a_cloud_on_its_data_stands_still():
             np.testing.assert_allclose(velocity, 0, atol=1e-13)
 
 
-# densities --------------------------------------------------------------------------------------------------------
-
-
 def test_log_density_is_scipys_estimate():
     x, points = cloud(1, 1, 40, 1), cloud(2, 1, 9, 1)
     estimate = stats.gaussian_kde(x[0].T, bw_method=H / x[0].std(ddof=1))
@@ -345,9 +196,6 @@ def test_smoothed_density_has_mass_one(name):
         limit=200,
     )[0]
     assert mass == pytest.approx(1, abs=1e-6)
-
-
-# far away, single precision, replicates ---------------------------------------------------------------------------
 
 
 MP = {
@@ -436,9 +284,6 @@ def test_replicates_are_independent_and_share_or_own_their_target():
             single = DriftField("conservative", target, kernel, H).at_particles(x[r : r + 1], divergence=True)
             np.testing.assert_array_equal(together.velocity[r], single.velocity[0])
             np.testing.assert_array_equal(together.total_divergence[r], single.total_divergence[0])
-
-
-# bad input --------------------------------------------------------------------------------------------------------
 
 
 def test_bad_input_is_refused():

@@ -33,7 +33,7 @@ def in_time():
     """No file, pipe or device may hold a reader for long."""
 
     def late(*_):
-        raise TimeoutError("still reading after a minute")
+        raise TimeoutError("still reading after two minutes")
 
     previous = signal.signal(signal.SIGALRM, late)
     signal.alarm(120)
@@ -85,48 +85,10 @@ def test_csv_files_are_read_to_the_digit(folder, case):
 
 
 SNIPPETS = [
-    "nan",
-    "inf",
-    "-inf",
-    "1e400",
-    "-1e400",
-    "1e-400",
-    "",
-    ",",
-    ";",
-    ",,",
-    '"',
-    "'",
-    "\n",
-    "\r",
-    "\t",
-    " ",
-    "#",
-    "# note\n",
-    "=cmd()",
-    "=1+1",
-]
-SNIPPETS += [
-    "@x",
-    "0x1f",
-    "1_0",
-    "1,0",
-    "1 0",
-    "１２",
-    "−1",
-    "1e",
-    "1e5.5",
-    "TRUE",
-    "None",
-    "NA",
-    "\x00",
-    "\ufeff",
-    "\u2028",
-    "\x1b[2J",
-    "é",
-    "1" * 400,
-]
-SNIPPETS += ["9" * 140000, "1j", "Infinity", "0b1", "010", "1.0f", "$5", "(3)", "5%", "1/2", "2020-01-01"]
+    "nan", "inf", "-inf", "1e400", "-1e400", "1e-400", "", ",", ";", ",,", '"', "'", "\n", "\r", "\t", " ", "#", "# note\n", "=cmd()",
+    "=1+1", "@x", "0x1f", "1_0", "1,0", "1 0", "１２", "−1", "1e", "1e5.5", "TRUE", "None", "NA", "\x00", "\ufeff", "\u2028", "\x1b[2J",
+    "é", "1" * 400, "9" * 140000, "1j", "Infinity", "0b1", "010", "1.0f", "$5", "(3)", "5%", "1/2", "2020-01-01",
+]  # fmt: skip
 BYTES = [b"\xff", b"\xfe\xff", codecs.BOM_UTF16_LE, b"\xe9", b"\x80", b"\x1f\x8b\x08", b"\x89HDF", b"\x93NUMPY", b"PK\x03\x04", b"\x00" * 9]
 
 
@@ -187,7 +149,9 @@ def test_damaged_numpy_files_are_read_or_refused(folder, piece, place, cut, dtyp
     np.save(stream, TABLE.astype(dtype) if dtype != "O" else np.array([[1, 2.5]], object), allow_pickle=True)
     content = stream.getvalue()
     (folder / "damaged.npy").write_bytes(content[:place] + piece + content[place + cut :])
-    read(folder / "damaged.npy")
+    points, message = read(folder / "damaged.npy")
+    if message is None:
+        np.testing.assert_array_equal(points, np.load(folder / "damaged.npy").reshape(points.shape))
 
 
 DATA = TABLE.tobytes()
@@ -319,7 +283,7 @@ def test_netcdf_files_are_read_or_refused(case, form, tmp_path):
     ds, encoding, expected = NETCDF[case]
     path = tmp_path / "made.nc"
     if form != "NETCDF4" and case == "no components":
-        return  # the classic formats have no such dimension
+        pytest.skip("the classic formats have no such dimension")
     ds.to_netcdf(path, format=form, encoding=encoding)
     points, message = read(path)
     if form != "NETCDF4" and case == "truth values":

@@ -149,11 +149,15 @@ def test_complex_steps_against_differences_with_forty_digits(case):
             assert fast.total_divergence[0, i] == pytest.approx(float(total), rel=1e-11)
 
 
+def bandwidth_and_cloud(spec):
+    """The first bandwidth of an experiment, and nine of its particles at the start, (9, d)."""
+    d = simulate.make_target(spec["target"], seed=11).dimension
+    return float(np.atleast_1d(spec["bandwidth"])[0]), simulate.initial_clouds(spec, 9, d, seed=11)[0]
+
+
 def test_slow_velocity_is_the_fast_one():
     for spec in CASES.values():
-        h = float(np.atleast_1d(spec["bandwidth"])[0])
-        d = simulate.make_target(spec["target"], seed=11).dimension
-        cloud = simulate.initial_clouds(spec, 9, d, seed=11)[0]
+        h, cloud = bandwidth_and_cloud(spec)
         slow = entropy.score_difference(spec, h, 11, cloud.astype(complex), cloud.astype(complex))
         assert (slow.imag == 0).all()
         fast = simulate.build_field(spec, h, seed=11).at_particles(cloud[None]).velocity[0]
@@ -278,9 +282,7 @@ def test_hidden_term_is_the_full_fields_self_interaction(masked):
 
 def test_masked_slow_velocity_is_the_fast_one():
     for spec in MASKED_CASES.values():
-        h = float(np.atleast_1d(spec["bandwidth"])[0])
-        d = simulate.make_target(spec["target"], seed=11).dimension
-        cloud = simulate.initial_clouds(spec, 9, d, seed=11)[0]
+        h, cloud = bandwidth_and_cloud(spec)
         for left_out in (True, False):
             changed = {**spec, "leave_one_out": left_out}
             fast = simulate.build_field(changed, h, seed=11).at_particles(cloud[None]).velocity[0]

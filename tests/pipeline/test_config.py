@@ -315,13 +315,14 @@ def test_the_users_own_file_is_taken(tmp_path):
 
 @pytest.mark.parametrize("name", kernels.names())
 def test_every_kernel_can_be_configured(name):
-    resolve(changed(**{M + "kernel": {"name": name}, "kernels": [{"name": name}]}))
+    found = resolve(changed(**{M + "kernel": {"name": name}, "kernels": [{"name": name}]}))
+    assert found["experiments"]["moons"]["kernel"]["name"] == found["kernels"][0]["name"] == name
 
 
 @pytest.mark.parametrize("name", ["eight_gaussians", "checkerboard", "swiss_roll", "thin_horizontal", "digits"])
 def test_data_sets_can_be_configured(name):
     assert name in datasets.NAMES
-    resolve(changed(**{M + "target__data": {"name": name, "size": 12}}))
+    assert resolve(changed(**{M + "target__data": {"name": name, "size": 12}}))["experiments"]["moons"]["target"]["data"]["name"] == name
 
 
 def test_a_gpu_that_is_not_there_is_refused():

@@ -6,16 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftrates import kernels
-from driftrates.sums import TERMS, cells, costs, cpu, kernel_sums, reference
+from driftrates.sums import cells, costs, cpu, kernel_sums, reference
 from driftrates.sums.program import compile_terms
+from summation import program_of
 
 KERNELS = ("gaussian", "laplace", "matern52", "smoothed_laplace")
 GAUSSIAN = kernels.make("gaussian")
-
-
-def program_of(name, d, exclude_self=False):
-    kernel = kernels.make(name)
-    return compile_terms(kernel, d, tuple(t for t in TERMS if t != "lap" or kernel.smoothness >= 2), exclude_self)
 
 
 def error(program, x, y, rtol, rows=None):
@@ -96,19 +92,16 @@ def test_replicates_and_single_precision():
     np.testing.assert_allclose(found["k"], exact["k"], rtol=2e-5)
 
 
-def test_a_hundred_thousand_points_and_any_number_of_threads():
+def test_a_hundred_thousand_points_and_any_number_of_threads(threads):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1, 100_000, 2)) / 0.01
     rows = np.concatenate([np.arange(0, 100_000, 5000), np.argsort(-(x[0] ** 2).sum(1))[:20]])
     program = program_of("gaussian", 2, True)
     assert error(program, x, x, 1e-9, rows) < 1e-9
-    found, before = [], cpu.threads()
-    try:
-        for threads in (1, 3):
-            cpu.set_threads(threads)
-            found.append(cells.accumulate(program, x, x, np.zeros(x.shape[:2]), rtol=1e-6))
-    finally:
-        cpu.set_threads(before)
+    found = []
+    for count in (1, 3):
+        threads(count)
+        found.append(cells.accumulate(program, x, x, np.zeros(x.shape[:2]), rtol=1e-6))
     np.testing.assert_array_equal(*found)
 
 

@@ -14,28 +14,12 @@ import pytest
 from driftrates import kernels
 from driftrates.sums import cuda, kernel_sums, reference
 from driftrates.sums.cuda_source import accumulate_source, nearest_source
-from driftrates.sums.program import TERMS, compile_terms
+from driftrates.sums.program import compile_terms
+from summation import cloud, program_of, terms_of
 
 DIMENSIONS = (1, 2, 3, 5, 10)
 DTYPES = ("float32", "float64")
 TOLERANCE = {"float32": 4e-6, "float64": 2e-13}
-
-
-def all_terms(kernel):
-    """Every term that the kernel defines."""
-    defined = []
-    for term in TERMS:
-        try:
-            compile_terms(kernel, 2, (term,))
-        except ValueError:
-            continue
-        defined.append(term)
-    return tuple(defined)
-
-
-def program_of(name, d, exclude_self=False):
-    kernel = kernels.make(name)
-    return compile_terms(kernel, d, all_terms(kernel), exclude_self)
 
 
 # Machine code without a GPU.
@@ -185,10 +169,6 @@ def device(request, monkeypatch, build):
     return stand_in
 
 
-def cloud(seed, *shape, dtype="float64"):
-    return np.random.default_rng(seed).standard_normal(shape).astype(dtype)
-
-
 def oracle(program, x, y, shift, index=None):
     """Reference sums in float64, with the scale of each row: what rounding is measured against where terms cancel."""
     with np.errstate(over="ignore"):  # of own terms, before they are left out
@@ -218,10 +198,10 @@ def assert_near(value, exact, scale, dtype):
 def test_accumulate_is_the_reference(device, name, d, dtype, exclude_self):
     program = program_of(name, d, exclude_self)
     for replicates, n, m, shared in ((3, 331, 331, False), (2, 37, 37, True), (1, 600, 600, True)):
-        x = cloud(1, replicates, n, d, dtype=dtype)
-        y = cloud(2, 1 if shared else replicates, m, d, dtype=dtype)
+        x = cloud(1, dtype, replicates, n, d)
+        y = cloud(2, dtype, 1 if shared else replicates, m, d)
         y[0, :5] = x[0, :5]  # points on top of sources
-        shift = np.abs(cloud(3, replicates, n, dtype=dtype))
+        shift = np.abs(cloud(3, dtype, replicates, n))
         shift[0] = 0  # the first replicate takes the plain pass, in scaled coordinates, the others the lifted one
         value = cuda.accumulate(program, *map(device.asarray, (x, y, shift)))
         assert_near(device.asnumpy(value), *oracle(program, x, y, shift), dtype)
@@ -233,7 +213,7 @@ def test_accumulate_is_the_reference(device, name, d, dtype, exclude_self):
 def test_point_and_source_numbers_differ(device, dtype):
     program = program_of("gaussian", 2)
     for n, m in ((1, 1), (5, 700), (700, 5), (129, 257), (0, 4)):
-        x, y, shift = cloud(4, 2, n, 2, dtype=dtype), cloud(5, 1, m, 2, dtype=dtype), np.zeros((2, n), dtype)
+        x, y, shift = cloud(4, dtype, 2, n, 2), cloud(5, dtype, 1, m, 2), np.zeros((2, n), dtype)
         value = device.asnumpy(cuda.accumulate(program, *map(device.asarray, (x, y, shift))))
         if n:
             assert_near(value, *oracle(program, x, y, shift), dtype)
@@ -244,7 +224,7 @@ def test_point_and_source_numbers_differ(device, dtype):
 def test_own_source_is_skipped_by_its_index(device):
     """A subset of points in any order: the huge own term never enters, so nothing is lost by subtraction."""
     program = program_of("gaussian", 2, exclude_self=True)
-    y = cloud(6, 1, 300, 2)
+    y = cloud(6, "float64", 1, 300, 2)
     y[0, :40] += 30 * np.arange(1, 41)[:, None]  # from the next source, these are 42 bandwidths away
     index = np.random.default_rng(7).permutation(40)
     x = y[:, index]
@@ -261,7 +241,7 @@ def test_own_source_is_skipped_by_its_index(device):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("d", [1, 2, 10])
 def test_nearest_is_the_reference(device, d, dtype):
-    x, y = cloud(8, 3, 150, d, dtype=dtype), cloud(9, 3, 700, d, dtype=dtype)
+    x, y = cloud(8, dtype, 3, 150, d), cloud(9, dtype, 3, 700, d)
     index = np.random.default_rng(10).permutation(700)[:150]
     y[:, index] = x
     for own in (None, index):
@@ -277,11 +257,11 @@ def test_nearest_is_the_reference(device, d, dtype):
 def test_kernel_sums_of_far_points(device, name, dtype, exclude_self):
     """Through the public door: bandwidths per replicate, far points recomputed in shifted form."""
     kernel, far = kernels.make(name), 300.0 if name == "laplace" else 25.0
-    x = cloud(11, 2, 200, 2, dtype=dtype)
+    x = cloud(11, dtype, 2, 200, 2)
     x[:, 7] += far
     x[1, 90] -= 2 * far
-    y = x if exclude_self else cloud(12, 1, 200, 2, dtype=dtype)
-    h, terms = np.array([0.3, 0.5]), all_terms(kernel)
+    y = x if exclude_self else cloud(12, dtype, 1, 200, 2)
+    h, terms = np.array([0.3, 0.5]), terms_of(kernel)
     got = kernel_sums(device.asarray(x), device.asarray(y), kernel, h, terms, exclude_self=exclude_self, engine="cuda")
     with np.errstate(over="ignore"):
         want = kernel_sums(x.astype(np.float64), y.astype(np.float64), kernel, h, terms, exclude_self=exclude_self, engine="reference")
@@ -317,7 +297,7 @@ def test_shift_cancels_the_exponent_exactly(device, name, dtype):
 def test_float32_error_does_not_grow_with_the_number_of_sources(device):
     m = 100_000
     program = compile_terms(kernels.make("gaussian"), 1, ("k",))
-    x, y = 0.1 * cloud(13, 1, 16, 1, dtype="float32"), 0.3 * cloud(14, 1, m, 1, dtype="float32")
+    x, y = 0.1 * cloud(13, "float32", 1, 16, 1), 0.3 * cloud(14, "float32", 1, m, 1)
     shift = np.zeros((1, 16), "float32")
     if device.launches is not None:
         device.multiprocessors = 0  # one slice: the hardest case
@@ -330,7 +310,7 @@ def test_float32_error_does_not_grow_with_the_number_of_sources(device):
 
 def test_slices_change_only_rounding_and_runs_agree(device):
     program = program_of("laplace", 2)
-    x, y, shift = cloud(15, 1, 64, 2), cloud(16, 1, 4000, 2), np.zeros((1, 64))
+    x, y, shift = cloud(15, "float64", 1, 64, 2), cloud(16, "float64", 1, 4000, 2), np.zeros((1, 64))
     arguments = [device.asarray(a) for a in (x, y, shift)]
     first, second = (device.asnumpy(cuda.accumulate(program, *arguments)) for _ in range(2))
     np.testing.assert_array_equal(first, second)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from driftrates import kernels
-from driftrates.sums import TERMS, cpu, dense, kernel_sums, reference
+from driftrates.sums import cpu, dense, kernel_sums, reference
 from driftrates.sums.program import compile_terms
+from summation import terms_of
 
 
 def cloud(seed, *shape):
@@ -41,7 +42,7 @@ def small_blocks(monkeypatch):
 def test_every_kernel_against_the_reference(small_blocks, name, d):
     """Far from the origin, with pairs that nearly or fully coincide, for bandwidths from wide to a quarter of the cloud."""
     kernel = kernels.make(name)
-    terms = tuple(t for t in TERMS if t != "lap" or kernel.smoothness >= 2)
+    terms = terms_of(kernel)
     for spread in (0.3, 4.0):
         x = (5 + cloud(d, 2, 50, d)) * spread / np.sqrt(d)
         x[:, 1], x[:, 2] = x[:, 0] + 1e-3 / np.sqrt(d), x[:, 0]
@@ -92,17 +93,13 @@ def test_float32_is_summed_in_float64():
     assert_agrees(dense.accumulate(program, x, x, shift), program, x, x, shift, rtol=1e-6)
 
 
-def test_the_number_of_threads_changes_no_bit(small_blocks):
-    before = cpu._threads
+def test_the_number_of_threads_changes_no_bit(small_blocks, threads):
     program = compile_terms(kernels.Gaussian(), 48, ("k", "gz"), True)
     x, shift = cloud(1, 2, 200, 48) / 4, np.zeros((2, 200))
-    try:
-        found = []
-        for count in (1, 2, 3):
-            cpu.set_threads(count)
-            found.append(cpu.accumulate(program, x, x, shift).tobytes())
-    finally:
-        cpu.set_threads(before)
+    found = []
+    for count in (1, 2, 3):
+        threads(count)
+        found.append(cpu.accumulate(program, x, x, shift).tobytes())
     assert len(set(found)) == 1
 
 

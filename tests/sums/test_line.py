@@ -9,14 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from driftrates import kernels
-from driftrates.sums import TERMS, cpu, kernel_sums, line
+from driftrates.sums import kernel_sums, line
 from driftrates.sums.program import compile_terms
+from summation import terms_of
 
 NAMES = ("laplace", "matern32", "matern52", "matern72")
-
-
-def terms_of(kernel):
-    return tuple(t for t in TERMS if t != "lap" or kernel.smoothness >= 2)
 
 
 def both(x, y, kernel, h=1.0, **options):
@@ -116,16 +113,13 @@ def test_many_sources_against_exact_summation():
         assert abs(found[i] / math.fsum(np.exp(-s)) - 1) < 1e-13
 
 
-def test_threads_and_replicates_change_nothing():
-    x, before = np.random.default_rng(0).normal(size=(5, 300, 1)), cpu.threads()
+def test_threads_and_replicates_change_nothing(threads):
+    x = np.random.default_rng(0).normal(size=(5, 300, 1))
     program, shift = compile_terms(kernels.make("matern52"), 1, ("k", "gz", "lap")), np.zeros((5, 300))
-    try:
-        found = []
-        for threads in (1, 3):
-            cpu.set_threads(threads)
-            found.append(line.accumulate(program, x, x[:1], shift))
-    finally:
-        cpu.set_threads(before)
+    found = []
+    for count in (1, 3):
+        threads(count)
+        found.append(line.accumulate(program, x, x[:1], shift))
     np.testing.assert_array_equal(*found)
     for r in range(5):
         np.testing.assert_array_equal(found[0][r], line.accumulate(program, x[r : r + 1], x[:1], shift[:1])[0])

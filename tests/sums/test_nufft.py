@@ -9,21 +9,15 @@ import pytest
 from driftrates import kernels
 from driftrates.sums import TERMS, cpu, kernel_sums, nufft
 from driftrates.sums.program import compile_terms
+from summation import errors_of_the_mass
 
 GAUSSIAN = kernels.make("gaussian")
 
 
 def compare(x, y, h, rtol, **options):
-    """Largest error of the mass relative to itself, and of every other term relative to the mass."""
-    exact = kernel_sums(x, y, GAUSSIAN, h, TERMS, engine="cpu", **options)
-    found = kernel_sums(x, y, GAUSSIAN, h, TERMS, engine="nufft", rtol=rtol, **options)
-    scale, mass = np.exp(found.log_scale - exact.log_scale), exact.terms["k"]
-    ratio = {}
-    for name, values in exact.terms.items():
-        vector = values.ndim == 3
-        difference = np.abs(found.terms[name] * (scale[..., None] if vector else scale) - values)
-        ratio[name] = float((difference / (mass[..., None] if vector else mass)).max())
-    return ratio
+    """Largest error of every term relative to the sum of k there."""
+    exact, found = (kernel_sums(x, y, GAUSSIAN, h, TERMS, engine=e, rtol=rtol, **options) for e in ("cpu", "nufft"))
+    return errors_of_the_mass(found, exact)
 
 
 @pytest.mark.parametrize("d", [1, 2, 3])
@@ -80,15 +74,11 @@ def test_a_point_far_away_does_not_widen_the_grid():
 
 
 @pytest.mark.parametrize("shape", [(1, 90_000, 1), (1, 80_000, 2), (5, 3_000, 2), (3, 500, 3)])
-def test_results_do_not_depend_on_the_number_of_threads(shape):
-    x = np.random.default_rng(0).normal(size=shape)
-    before, found = cpu.threads(), []
-    try:
-        for threads in (1, 2, 3):
-            cpu.set_threads(threads)
-            found.append(kernel_sums(x, x, GAUSSIAN, 0.4, ("k", "kz"), engine="nufft", rtol=1e-6).terms["kz"])
-    finally:
-        cpu.set_threads(before)
+def test_results_do_not_depend_on_the_number_of_threads(threads, shape):
+    x, found = np.random.default_rng(0).normal(size=shape), []
+    for count in (1, 2, 3):
+        threads(count)
+        found.append(kernel_sums(x, x, GAUSSIAN, 0.4, ("k", "kz"), engine="nufft", rtol=1e-6).terms["kz"])
     assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
 
 
@@ -147,19 +137,16 @@ def test_spectra_beyond_the_memory_for_them_are_dropped(monkeypatch):
     assert len(spectra) == 1
 
 
-def test_large_grids_are_not_at_work_at_the_same_time(monkeypatch):
+def test_large_grids_are_not_at_work_at_the_same_time(monkeypatch, threads):
     x, sizes, run = np.random.default_rng(0).normal(size=(3, 400, 2)), [], cpu.run
     monkeypatch.setattr(cpu, "run", lambda calls: sizes.append(len(calls)) or run(calls))
-    program, before = compile_terms(GAUSSIAN, 2, ("k",)), cpu.threads()
-    try:
-        cpu.set_threads(2)
-        for limit, most in ((2**27, 3), (nufft.cells(nufft.box_of(x[0], x[0], 1e-9)), 1)):
-            sizes.clear()
-            monkeypatch.setattr(nufft, "LARGEST_GRID", max(limit, max(nufft.cells(nufft.box_of(p, p, 1e-9)) for p in x)))
-            nufft.accumulate(program, x, x, np.zeros((3, 400)), rtol=1e-6)
-            assert max(sizes) == most
-    finally:
-        cpu.set_threads(before)
+    program = compile_terms(GAUSSIAN, 2, ("k",))
+    threads(2)
+    for limit, most in ((2**27, 3), (nufft.cells(nufft.box_of(x[0], x[0], 1e-9)), 1)):
+        sizes.clear()
+        monkeypatch.setattr(nufft, "LARGEST_GRID", max(limit, max(nufft.cells(nufft.box_of(p, p, 1e-9)) for p in x)))
+        nufft.accumulate(program, x, x, np.zeros((3, 400)), rtol=1e-6)
+        assert max(sizes) == most
 
 
 @pytest.mark.parametrize(("width", "rtol"), [(3e4, 1e-10), (4e3, 1e-11), (600.0, 1e-12)])

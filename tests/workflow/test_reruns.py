@@ -23,10 +23,10 @@ def insert(workflow, module, function, line):
 @pytest.mark.parametrize(
     ("module", "function", "expected"),
     [
-        ("entropy.py", "measure_entropy", "measure_entropy"),
-        ("occupancy.py", "measure_failures", "study_failures"),
+        ("measurements/entropy.py", "measure_entropy", "measure_entropy"),
+        ("measurements/occupancy.py", "measure_failures", "study_failures"),
         ("figures/figure1.py", "plot", "figure1"),
-        ("runtime.py", "tabulate", "tabulate_runtime"),
+        ("pipeline/runtime.py", "tabulate", "tabulate_runtime"),
         ("store.py", "write_csv", None),
     ],
 )

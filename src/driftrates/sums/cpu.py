@@ -72,16 +72,18 @@ def run(calls: Sequence[Callable[[], Any]]) -> list[Any]:
     left = iter(range(len(calls)))
 
     def work() -> None:
-        for i in left:
-            results[i] = calls[i]()
+        try:
+            for i in left:
+                results[i] = calls[i]()
+        finally:
+            for _ in left:  # after an error or an interrupt nothing new begins
+                pass
 
     # The calling thread works too: waking another one costs as much as 1e5 pairs.
     helpers = [_pool().submit(work) for _ in range(min(_threads, len(calls)) - 1)]
     try:
         work()
     finally:
-        for _ in left:  # after an error or an interrupt nothing new begins
-            pass
         for helper in helpers:
             if not helper.cancel():
                 helper.result()
