@@ -13,6 +13,7 @@ import yaml
 from driftrates import kernels
 from driftrates.fields import DriftField, SmoothedPoints
 from driftrates.pipeline.config import resolve
+from driftrates.spectral import annealing
 
 
 def normal(d: int) -> dict[str, Any]:
@@ -95,3 +96,24 @@ def labelled(ds: xr.Dataset) -> bool:
 @cache
 def _schema() -> dict[str, Any]:
     return yaml.safe_load((Path(__file__).parents[1] / "workflow/schemas/config.schema.yaml").read_text())
+
+
+def small_annealing():
+    """`annealing.measure_annealing` of a few modes and particles, for its figure and its tables."""
+    mixtures = {"particles": 16, "pilots": 1, "replicates": 2, "checkpoints": (2, 4), "bandwidths": (0.5, 1.0), "rates": (0.2, 0.4)}
+    sizes = {"largest": 8, "mean_field_largest": 6, "particle_largest": 4, "starts": 1, "stop": 60.0, "particle_stop": 40.0}
+    return annealing.measure_annealing(seed=2, n_particles=64, replicates=3, resamples=9, mixtures=mixtures, **sizes)
+
+
+def small_laplace(d, **others):
+    """An experiment with the masked Laplace field toward 30 points in d dimensions."""
+    return problem(
+        name=f"laplace_d{d}",
+        start_label="small",
+        target={"data": {"name": "gaussian", "dimension": d, "size": 30}},
+        start=gaussian_start(1.8),
+        **LEAVE_ONE_OUT,
+        bandwidth=[0.7],
+        replicates=2,
+        **others,
+    )

@@ -6,25 +6,14 @@ import pytest
 from driftrates import simulate
 from driftrates.claims import judge, ledger
 from driftrates.laplace.coercivity import measure_coercivity
-from problems import LEAVE_ONE_OUT, gaussian_start, problem, speed_budget
+from problems import small_laplace, speed_budget
 
 STATEMENTS = {"L6.4", "A6.5", "L6.6", "X2", "X3", "A6.7", "C6.12", "T6.9"}
 
 
 def make_data(d):
-    experiment = problem(
-        name=f"small_d{d}",
-        start_label="small",
-        target={"data": {"name": "gaussian", "dimension": d, "size": 30}},
-        start=gaussian_start(1.8),
-        **LEAVE_ONE_OUT,
-        bandwidth=[0.7],
-        n_particles=[8, 24],
-        replicates=2,
-        times={"stop": 6.0, "count": 7},
-        integrator={"rtol": 1e-4, "atol": 1e-6},
-        keep_clouds=4,
-    )
+    times, integrator = {"stop": 6.0, "count": 7}, {"rtol": 1e-4, "atol": 1e-6}
+    experiment = small_laplace(d, n_particles=[8, 24], times=times, integrator=integrator, keep_clouds=4)
     flow = simulate.simulate_flow(experiment, seed=8)
     budget = speed_budget(flow, initial_kl=0.1)
     name = f"small_d{d}"

@@ -5,15 +5,13 @@ import pytest
 
 from driftrates import figures
 from driftrates.figures import annealing as module
-from driftrates.spectral import annealing
 from pages import assert_panels_fit
+from problems import small_annealing
 
 
 @pytest.fixture(scope="module")
 def data():
-    mixtures = {"particles": 16, "pilots": 1, "replicates": 2, "checkpoints": (2, 4), "bandwidths": (0.5, 1.0), "rates": (0.2, 0.4)}
-    sizes = {"largest": 8, "mean_field_largest": 6, "particle_largest": 4, "starts": 1, "stop": 60.0, "particle_stop": 40.0}
-    return {"annealing": annealing.measure_annealing(seed=2, n_particles=64, replicates=3, resamples=9, mixtures=mixtures, **sizes)}
+    return {"annealing": small_annealing()}
 
 
 def test_the_figure_is_labelled_fits_the_page_and_does_not_overlap(data):

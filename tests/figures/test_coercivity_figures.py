@@ -10,24 +10,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from driftrates import figures, simulate
 from driftrates.laplace import coercivity
 from driftrates.tables.laplace import laplace_constants
-from problems import LEAVE_ONE_OUT, gaussian_start, problem, speed_budget
+from problems import small_laplace, speed_budget
 
 NAMES = ["coercivity", "laplace_bound"]
 
 
 def make_pair(d):
-    experiment = problem(
-        name=f"laplace_d{d}",
-        start_label="small",
-        target={"data": {"name": "gaussian", "dimension": d, "size": 30}},
-        start=gaussian_start(1.8),
-        **LEAVE_ONE_OUT,
-        bandwidth=[0.7],
-        replicates=2,
-        times={"stop": 4.0, "count": 9},
-        integrator={"rtol": 1e-3, "atol": 1e-5},
-        keep_clouds=3,
-    )
+    experiment = small_laplace(d, times={"stop": 4.0, "count": 9}, integrator={"rtol": 1e-3, "atol": 1e-5}, keep_clouds=3)
     flow = simulate.simulate_flow(experiment, seed=8)
     budget = speed_budget(flow, initial_kl=0.1)
     return coercivity.measure_coercivity(flow, samples=128), budget

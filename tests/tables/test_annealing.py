@@ -4,13 +4,12 @@ import pytest
 
 from driftrates.spectral import annealing
 from driftrates.tables import annealing as tables
+from problems import small_annealing
 
 
 @pytest.fixture(scope="module")
 def data():
-    mixtures = {"particles": 16, "pilots": 1, "replicates": 2, "checkpoints": (2, 4), "bandwidths": (0.5, 1.0), "rates": (0.2, 0.4)}
-    sizes = {"largest": 8, "mean_field_largest": 6, "particle_largest": 4, "starts": 1, "stop": 60.0, "particle_stop": 40.0}
-    return {"annealing": annealing.measure_annealing(seed=2, n_particles=64, replicates=3, resamples=9, mixtures=mixtures, **sizes)}
+    return {"annealing": small_annealing()}
 
 
 def test_every_schedule_has_a_row_with_its_times_and_its_law(data):
