@@ -97,7 +97,8 @@ def kernel_sums(
     program = compile_terms(kernel, x.shape[2], terms, exclude_self)
     xp = engine_for(x, engine).namespace()
     scale = xp.asarray(1.0 / width, dtype=x.dtype).reshape(-1, 1, 1)
-    xs, ys = x * scale, y * scale
+    xs = x * scale
+    ys = xs if y is x else y * scale
     names = [engine] if engine else dispatch.choose(program, xs, ys, rtol)
     if len(set(names)) == 1:
         columns, shift = _sums(names[0], program, kernel, xs, ys, rtol)

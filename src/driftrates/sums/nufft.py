@@ -24,7 +24,7 @@ from scipy import fft
 
 from driftrates import expressions
 from driftrates.kernels import TINY
-from driftrates.sums import costs, cpu, guard
+from driftrates.sums import costs, cpu, guard, near
 from driftrates.sums.program import Program, polynomials
 
 LARGEST_GRID = 2**27
@@ -160,7 +160,8 @@ def accumulate(
             found -= single(program, (sources if index is None else sources[index]) - points)
         also = ~boxes[r].inside(points) | (shift[r] != 0)
         bound = error_bound(program, boxes[r], tolerance, peak)
-        guard.recompute_doubtful(program, found, points, sources, shift[r].astype(np.float64), index, bound, rtol, also)
+        lift = shift[r].astype(np.float64)
+        guard.recompute_doubtful(program, found, points, sources, lift, index, bound, rtol, also, partial(near.accumulate, rtol=rtol))
     # One replicate needs no copy, which at millions of points is as long as a transform.
     return columns[0][None].astype(x.dtype, copy=False) if len(columns) == 1 else np.stack(columns).astype(x.dtype, copy=False)
 
