@@ -55,7 +55,7 @@ PRESETS = {
         minutes=12,
         sweeps=(
             Sweep(sizes=_CURVE, slowest=7.0),
-            Sweep(threads=2, sizes=(10_000,), slowest=2.0),
+            Sweep(threads=2, sizes=(3000, 10_000), slowest=2.0),
             Sweep(dimensions=(1, 3), slow_starts=False),
             Sweep(dimensions=(10,), peers=_WITHOUT_SEPARATE),
             Sweep(dtypes=("float32",), peers=_WITHOUT_SEPARATE),

@@ -147,3 +147,17 @@ def test_a_wrong_contender_is_not_timed():
     wrong = {passes.BASE: (lambda x, y, h, threads: lambda: np.ones(len(x)), "numpy")}
     with pytest.raises(ValueError, match="driftrates cpu is wrong by .* at n = 50"):
         passes.measure_live([50], 0.1, seed=0, contenders=wrong)
+
+
+def test_a_contender_keeps_its_threads_whatever_others_use(monkeypatch):
+    x, used = np.random.default_rng(0).normal(size=(20, 2)), []
+    sums = passes.kernel_sums
+    monkeypatch.setattr(passes, "kernel_sums", lambda *args, **options: used.append(cpu.threads()) or sums(*args, **options))
+    before = cpu.threads()
+    try:
+        two, one = passes.engine("cpu")(x, x, 0.5, 2), passes.engine("cpu")(x, x, 0.5, 1)
+        passes.largest_error(two(), x, 0.5)
+        two(), one(), two()
+    finally:
+        cpu.set_threads(before)
+    assert used == [2, 1, 2, 1, 2]

@@ -49,7 +49,7 @@ def _passes(ax: Axes, ds: xr.Dataset) -> None:
     for name, (_, colour, marker, dashes) in INTEGRATORS.items():
         own = ds.sel(integrator=name)
         middle, value = own["passes"].mean("replicate", skipna=False), float(own["exponent"].sel(bound="value"))
-        label = rf"$h^{{{-value:.2f}}}$" if np.isfinite(value) else None
+        label = rf"$h^{{{-value:z.2f}}}$" if np.isfinite(value) else None
         ax.plot(ds["bandwidth"], middle, linestyle=dashes, marker=marker, color=colour, label=label)
     if ax.get_legend_handles_labels()[0]:
         ax.legend(loc="best")

@@ -77,9 +77,10 @@ def engine(name: str | None, kernel: str = "gaussian", **options: Any) -> Factor
 
     def factory(x: np.ndarray, y: np.ndarray, h: float, threads: int) -> Call:
         made = kernels.make(kernel)
-        cpu.set_threads(threads)
 
         def call() -> Any:
+            if cpu.threads() != threads:
+                cpu.set_threads(threads)
             found = kernel_sums(x[None], y[None], made, h, terms, engine=name, **options).terms
             return tuple(h**power * found[term][0] for power, term in enumerate(terms))
 
