@@ -115,7 +115,7 @@ def test_stages_add_up_to_the_run():
 
 
 def test_cells_of_tables_are_printed_for_reading(document):
-    table = document.tables["constants"]
+    table = document.tables["growth_exponents"]
     assert table.columns == ["case", "value", "quantity"]
     assert table.rows[0] == ["only", "1.5", "−2×10⁻⁹"]
     assert table.numeric == [False, True, True]

@@ -1,18 +1,30 @@
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from driftrates import sums
 from driftrates.claims import ledger
 from driftrates.paper.results import MISSING, PHRASES, Results, leading, number, span
 
 SUPERSCRIPT = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹−", "-0123456789-")
 
 
-def row(id, verdict="holds", margin=1.0, measured=0.5, control="caught"):
-    return {"id": id, "verdict": verdict, "margin": margin, "measured": measured, "predicted": 1.0, "control": control, "cases": 4}
+def row(id, verdict="holds", margin=1.0, measured=0.5, control="caught", quantity=""):
+    return {
+        "id": id,
+        "quantity": quantity,
+        "verdict": verdict,
+        "margin": margin,
+        "measured": measured,
+        "predicted": 1.0,
+        "control": control,
+        "cases": 4,
+    }
 
 
 CLAIMS = pd.DataFrame(
@@ -23,7 +35,7 @@ CLAIMS = pd.DataFrame(
         row("T3.1/path, d=1", control="MISSED"),
         row("T3.1/path, d=2"),
         row("B3'/closure", "violated", margin=math.nan),
-        row("B3''/floor", "undecided"),
+        row("B3''/floor", "undecided", quantity="a gap, median 4.6, its own error 1e-3 of it"),
     ]
 )
 TABLE = pd.DataFrame({"d": [1.0, 1.0, 2.0], "rule for h": ["a", "b", "a"], "W2": ["0.151 ± 0.04", "-2.5 [-3, -2]", ""], "n": [10, 20, 30]})
@@ -88,10 +100,27 @@ def test_ranges_of_the_ledger():
     assert RESULTS.predicted("T4.1/d=1") == "1.0"
 
 
+def test_the_ends_of_a_range_and_powers():
+    assert (RESULTS.least("T4.1"), RESULTS.largest("T4.1"), RESULTS.largest("T4.1", base=2, digits=1)) == ("1×10⁻⁹", "3.0", "8")
+    assert RESULTS.least("P5.2") == RESULTS.largest("P5.2", base=2) == MISSING
+
+
+def test_numbers_noted_beside_a_measurement():
+    assert RESULTS.noted("median", "B3''") == "4.6"
+    assert RESULTS.noted("its own error", "B3''", digits=1) == "0.001"
+    assert RESULTS.noted("median", "T4.1") == MISSING
+
+
+def test_a_condition_asks_for_the_one_outcome():
+    assert RESULTS.outcome("T3.1", "T4.1/d=1") == "confirmed"
+    assert RESULTS.outcome("B3'") == "contradicted"
+    assert RESULTS.outcome("T4.1") == RESULTS.outcome("P5.2") == ""
+
+
 def test_cells_are_chosen_by_columns():
     assert RESULTS.cells("distances", "W2", digits=3) == "−2.50 to 0.151"
     assert RESULTS.cells("distances", "W2", where={"rule for h": "a"}, d=1) == "0.15"
-    assert RESULTS.cells("distances", "n", d=3) == MISSING
+    assert RESULTS.cells("distances", "n", d=3) == RESULTS.intervals("distances", "n", "W2", d=3, n=20) == MISSING
     assert RESULTS.column("distances", "d") == [1, 2]
     assert RESULTS.rows("distances", n=20) == "1"
     assert RESULTS.intervals("distances", "n", "W2", d=1) == "10.0 0.151 ± 0.04 and 20.0 −2.5 [−3, −2]"
@@ -116,14 +145,18 @@ def test_the_first_number_of_a_cell_counts():
     assert math.isnan(leading("none"))
 
 
+def work(**engines):
+    return np.array([engines.get(name, (0, 0)) for name in sums.ENGINES], dtype=np.int64)
+
+
 def test_cost_and_provenance():
     runtime = pd.DataFrame(
         {"stage": ["simulate_flow", "plot_figure", "total"], "wildcards": ["mine", "rates", ""], "seconds": [90.0, 30.0, 120.0]}
         | {"peak_memory_mib": [150.0, 321.5, 321.5]}
     )
     attributes = {
-        "flow/mine": {"engine": "cpu", "source_digest": "1", "seed": "7"},
-        "flow/yours": {"engine": "line", "source_digest": "2", "seed": "7"},
+        "flow/mine": {"engine": sums.describe(work(cpu=(2, 1000), line=(1, 5e7))), "source_digest": "1", "seed": "7"},
+        "flow/yours": {"engine": sums.describe(work(cpu=(1, 500))), "source_digest": "2", "seed": "7"},
         "kernels": {"engine": "reference", "source_digest": "3"},
     }
     results = Results(CLAIMS, {"runtime": runtime}, attributes)
@@ -131,6 +164,14 @@ def test_cost_and_provenance():
     assert results.heaviest() == "322 MiB (plot_figure rates)"
     assert results.stage_share("simulate_flow") == "75 %"
     assert results.provenance("seed") == "7"
-    assert results.engines() == "cpu (1) and line (1)"
+    assert results.engines() == "line (5×10⁷ pairs) and cpu (1500 pairs)"
     changed = Results(CLAIMS, {}, {**attributes, "kernels": {"source_digest": "4"}})
     assert results.source_digest() != changed.source_digest()
+
+
+def test_results_are_read_from_their_files(tmp_path):
+    CLAIMS.to_csv(tmp_path / "claims.csv", index=False)
+    TABLE.to_csv(tmp_path / "distances.csv", index=False)
+    xr.Dataset(attrs={"source": "driftrates 1", "source_digest": "a", "seed": "7"}).to_netcdf(tmp_path / "kernels.nc")
+    results = Results.read(tmp_path / "claims.csv", {"distances": tmp_path / "distances.csv"}, {"kernels": tmp_path / "kernels.nc"})
+    assert (results.checks("T4.1"), results.cells("distances", "n", d=1), results.provenance("seed")) == ("3", "10 to 20", "7")

@@ -4,18 +4,26 @@ import os
 PAPER = Path(os.path.relpath(workflow.basedir)) / "workflow/paper"
 CAPTIONS = Path(os.path.relpath(workflow.basedir)) / "workflow/report"
 
+PAPER_FIGURES = [*FIGURES, "claims_overview"]
+PAPER_TABLES = [*TABLES, "runtime"]
+
+# What the text is made of; the figures are drawings beside it.
+PAPER_INPUT = {
+    "claims": "<results>/tables/claims.csv",
+    "tables": expand("<results>/tables/{table}.csv", table=PAPER_TABLES),
+    "data": data_files(DATA),
+    "text": sorted(PAPER.glob("*.*")),
+    "captions": [
+        *(CAPTIONS / f"{figure}.rst" for figure in PAPER_FIGURES),
+        *(CAPTIONS / f"table_{table}.rst" for table in PAPER_TABLES),
+    ],
+}
+
 
 rule paper:
     input:
-        claims="<results>/tables/claims.csv",
-        tables=expand("<results>/tables/{table}.csv", table=[*TABLES, "runtime"]),
-        figures=expand("<results>/figures/{figure}.svg", figure=[*FIGURES, "claims_overview"]),
-        data=data_files(DATA),
-        text=sorted(PAPER.glob("*.*")),
-        captions=[
-            *(CAPTIONS / f"{figure}.rst" for figure in [*FIGURES, "claims_overview"]),
-            *(CAPTIONS / f"table_{table}.rst" for table in [*TABLES, "runtime"]),
-        ],
+        **PAPER_INPUT,
+        figures=expand("<results>/figures/{figure}.svg", figure=PAPER_FIGURES),
     output:
         "<results>/paper.pdf",
         "<results>/paper.html",
@@ -26,10 +34,31 @@ rule paper:
     conda:
         "../../envs/cpu.yaml"
     params:
-        figures=[*FIGURES, "claims_overview"],
-        tables=[*TABLES, "runtime"],
+        figures=PAPER_FIGURES,
+        tables=PAPER_TABLES,
         datasets=DATA,
         settings={"scale": config["scale"]},
         digest=stage_digest("paper"),
     script:
         "../scripts/paper.py"
+
+
+rule findings:
+    input:
+        **PAPER_INPUT,
+    output:
+        "docs/findings.md",
+    log:
+        "<logs>/findings.log",
+    benchmark:
+        "<benchmarks>/findings.tsv"
+    conda:
+        "../../envs/cpu.yaml"
+    params:
+        figures=PAPER_FIGURES,
+        tables=PAPER_TABLES,
+        datasets=DATA,
+        settings={"scale": config["scale"]},
+        digest=stage_digest("findings"),
+    script:
+        "../scripts/findings.py"

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from driftrates import store
 from driftrates.claims import ledger
 from driftrates.claims.registry import IDS
 
@@ -78,11 +81,18 @@ class Results:
     tables: Mapping[str, pd.DataFrame]
     attributes: Mapping[str, Mapping[str, Any]]
 
+    @classmethod
+    def read(cls, claims: str | Path, tables: Mapping[str, str | Path], datasets: Mapping[str, str | Path]) -> Results:
+        """From the files of the ledger, of the tables and of the Datasets. Raises as `store.read_csv` and `store.attributes`."""
+        read = {name: store.read_csv(path) for name, path in tables.items()}
+        return cls(store.read_csv(claims), read, {name: store.attributes(path) for name, path in datasets.items()})
+
     def vocabulary(self) -> dict[str, Callable[..., Any]]:
         """What the text may call, by name."""
         names = (
-            *("checks", "statements", "outcomes", "share", "controls", "verdicts", "measured", "predicted", "times", "decades", "cases"),
-            *("cells", "column", "intervals", "rows", "total", "heaviest", "stage_share", "provenance", "engines", "source_digest"),
+            *("checks", "statements", "outcomes", "outcome", "share", "controls", "verdicts", "measured", "least", "largest"),
+            *("predicted", "times", "decades", "cases", "noted", "cells", "column", "intervals", "rows"),
+            *("total", "heaviest", "stage_share", "provenance", "engines", "source_digest"),
         )
         return {name: getattr(self, name) for name in names} | {"number": number}
 
@@ -136,9 +146,23 @@ class Results:
         phrases = [f"{PHRASES[word]} in {n if len(counts) > 1 else total}" for word, n in counts]
         return enumerated(phrases) + (f" of {len(found)} checks" if len(counts) > 1 else "")
 
+    def outcome(self, *patterns: str) -> str:
+        """The one outcome (`ledger.OUTCOMES`) of all rows, empty where there is none or more than one: what a condition asks."""
+        verdicts = set(self.select(*patterns)["verdict"])
+        return next((name for name, known in ledger.OUTCOMES.items() if verdicts and verdicts <= set(known)), "")
+
     def measured(self, *patterns: str, digits: int = 2) -> str:
         """Range of what was measured."""
         return span(self.select(*patterns)["measured"], digits)
+
+    def least(self, *patterns: str, digits: int = 2) -> str:
+        """The least of what was measured."""
+        return span(self.select(*patterns)["measured"].nsmallest(1), digits)
+
+    def largest(self, *patterns: str, digits: int = 2, base: float | None = None) -> str:
+        """The largest of what was measured; with ``base`` the measured values are logarithms to it."""
+        values = self.select(*patterns)["measured"].nlargest(1)
+        return span(values if base is None else base**values, digits)
 
     def predicted(self, *patterns: str, digits: int = 2) -> str:
         """Range of what was predicted."""
@@ -156,6 +180,11 @@ class Results:
         """Sum of the cases behind the rows."""
         return str(int(self.select(*patterns)["cases"].sum()))
 
+    def noted(self, words: str, *patterns: str, digits: int = 2) -> str:
+        """Range of the numbers that follow ``words`` in the descriptions of what was measured."""
+        found = (re.search(rf"{re.escape(words)}\s*({_NUMBER.pattern})", text) for text in self.select(*patterns)["quantity"])
+        return span((float(match[1]) for match in found if match), digits)
+
     def _table(self, table: str, where: Mapping[str, Any]) -> pd.DataFrame:
         if table not in self.tables:
             raise ValueError(f"the text asks for the table {table!r}, which is none of {', '.join(self.tables)}")
@@ -164,7 +193,7 @@ class Results:
         if unknown:
             raise ValueError(f"the text asks for {unknown[0]!r} of the table {table}, whose columns are {', '.join(frame.columns)}")
         for name, value in where.items():
-            frame = frame[frame[name].map(lambda cell, v=value: _matches(cell, v))]
+            frame = frame[frame[name].map(lambda cell, v=value: _matches(cell, v)).astype(bool)]
         return frame
 
     def rows(self, table: str, **where: Any) -> str:
@@ -213,9 +242,12 @@ class Results:
         return "; ".join(found) or MISSING
 
     def engines(self) -> str:
-        """Engines of the simulations, with their number."""
-        served = pd.Series([a["engine"] for n, a in self.attributes.items() if n.startswith("flow/") and a.get("engine")])
-        return enumerated([f"{engine} ({n})" for engine, n in served.value_counts().items()]) or MISSING
+        """Engines of the simulations (`sums.describe`), the busiest first, with the pairs that they summed."""
+        pairs: Counter[str] = Counter()
+        for served in (str(a.get("engine", "")) for name, a in self.attributes.items() if name.startswith("flow/")):
+            for engine, count in re.findall(rf"(\w+) \(\d+ pass(?:es)?, ({_NUMBER.pattern}) pairs\)", served):
+                pairs[engine] += float(count)
+        return enumerated([f"{engine} ({number(n)} pairs)" for engine, n in pairs.most_common()]) or MISSING
 
     def source_digest(self) -> str:
         """One digest of the source digests of all Datasets."""
