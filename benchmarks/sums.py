@@ -1,6 +1,6 @@
 """The kernel sums beside their peers: one command, one table.
 
-    python benchmarks/sums.py                        everything within 12 minutes on two quiet cores; stored in benchmarks/results
+    python benchmarks/sums.py                        everything within 15 minutes on two quiet cores; stored in benchmarks/results
     python benchmarks/sums.py --preset quick         2 minutes; --preset full: 60 minutes, up to 1e7 points in every sum of linear time
     python benchmarks/sums.py --parts throughput --dimensions 2 --sizes 1000 5000 --peers "numpy GEMM"       a part of it
     python benchmarks/sums.py --list                 the contenders and what is missing (extra `bench`)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from driftrates import kernels
-from driftrates.sums import cpu
+from driftrates.sums import cpu, kernel_sums
 from driftrates.sums.program import compile_terms
 from summation import DTYPES, assert_agrees, cloud
 
@@ -99,3 +99,38 @@ def test_threads_must_be_positive(threads):
     for count in (0, -2):
         with pytest.raises(ValueError, match=f"threads must be at least 1, not {count}"):
             threads(count)
+
+
+def test_an_error_waits_for_the_calls_that_have_begun(threads):
+    threads(3)
+    barrier, ended = threading.Barrier(3), []
+
+    def call(i):
+        barrier.wait(10)
+        if i == 0:
+            raise MemoryError("no room")
+        time.sleep(0.2)
+        ended.append(i)
+
+    with pytest.raises(MemoryError, match="no room"):
+        cpu.run([functools.partial(call, i) for i in range(3)])
+    assert sorted(ended) == [1, 2]
+
+
+def test_no_intervals_are_no_pairs(threads):
+    program = compile_terms(kernels.Gaussian(), 2, ("k",))
+    x = cloud(1, "float64", 1, 3, 2)
+    for count in (1, 2):
+        threads(count)
+        assert not cpu.accumulate(program, x, x, np.zeros((1, 3)), None, np.zeros((1, 0, 2), int)).any()
+
+
+@pytest.mark.parametrize("wide", [200.0, 300.0, 400.0])
+def test_a_replicate_alone_is_guarded_as_among_others(wide):
+    kernel = kernels.make("inverse_multiquadric")
+    x = cloud(0, "float32", 2, 2200, 2, width=wide)
+    together, alone = kernel_sums(x, x, kernel, 1.0, ("k", "gz")), kernel_sums(x[:1], x[:1].copy(), kernel, 1.0, ("k", "gz"))
+    one = x[:1].copy()
+    same = kernel_sums(one, one, kernel, 1.0, ("k", "gz"))
+    for t in ("k", "gz"):
+        assert together.terms[t][0].tobytes() == alone.terms[t][0].tobytes() == same.terms[t][0].tobytes()

@@ -19,6 +19,7 @@ def pairs(monkeypatch):
         return accumulate(program, x, y, shift, index, ranges)
 
     monkeypatch.setattr(near, "_MANY", 1.6e6)
+    monkeypatch.setattr(near, "_PAIRS_PER_CELL", 1)
     monkeypatch.setattr(near.cpu, "accumulate", counting)
     yield counted
 
@@ -71,3 +72,13 @@ def test_all_sources_are_summed_where_near_ones_are_unknown(pairs):
     assert np.isfinite(empty).all()
     lost = near.accumulate(program, np.where(np.arange(n)[:, None] == 3, np.nan, x), y, shift, rtol=1e-13)
     assert np.isnan(lost[0, 0, 3]) and np.isfinite(np.delete(lost[0, 0], 3)).all()
+
+
+def test_each_point_leaves_itself_out_where_no_index_is_given(pairs, monkeypatch):
+    monkeypatch.setattr(near, "_MANY", 0)
+    program = compile_terms(kernels.make("gaussian"), 2, ("k",), True)
+    y = np.random.default_rng(1).normal(size=(1, 4000, 2))
+    y[0, 1000:] += 300
+    y[0, 5] = 150  # alone
+    found = near.accumulate(program, y[:, :50], y, np.zeros((1, 50)), rtol=1e-13)
+    np.testing.assert_allclose(found, reference.accumulate(program, y[:, :50], y, np.zeros((1, 50))), rtol=1e-12, atol=1e-300)

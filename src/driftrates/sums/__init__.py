@@ -75,8 +75,9 @@ def kernel_sums(
     x (R, n, d) and y (R, m, d) or (1, m, d), both float64 or both float32, NumPy or CuPy; h (float > 0, or (R,)), with 1 / h in the
     range of the dtype; ``exclude_self`` drops j = i exactly and needs n = m >= 2. Results keep dtype and device of x.
     ``engine``: its name, or None for the one that `dispatch.choose` predicts to be the fastest for each replicate. ``rtol``
-    (1e-13 to 1): accuracy asked of k relative to itself, and of the other terms relative to k, in units of h; None: rounding
-    accuracy, or the default of a named engine. On the CPU a replicate's result depends neither on the others nor on the threads.
+    (1e-13 to 1): accuracy asked of k relative to itself, and of the other terms relative to k, in units of h (near rounding terms with
+    |z|^2 may be off by four times that); None: rounding accuracy, or the default of a named engine. On the CPU a replicate's result
+    depends neither on the others nor on the threads.
     Raises ``ValueError`` for shapes, dtypes, bandwidths or terms outside these ranges, or what a named engine cannot do.
     """
     if x.ndim != 3 or y.ndim != 3 or x.shape[2] != y.shape[2] or y.shape[0] not in (1, x.shape[0]) or y.shape[1] == 0:

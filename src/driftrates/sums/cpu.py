@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from ctypes import addressof, c_char
 from functools import cache, lru_cache, partial
 from types import ModuleType
@@ -80,13 +80,16 @@ def run(calls: Sequence[Callable[[], Any]]) -> list[Any]:
                 pass
 
     # The calling thread works too: waking another one costs as much as 1e5 pairs.
-    helpers = [_pool().submit(work) for _ in range(min(_threads, len(calls)) - 1)]
+    helpers: list[Future[None]] = []
     try:
+        for _ in range(min(_threads, len(calls)) - 1):
+            helpers.append(_pool().submit(work))
         work()
     finally:
-        for helper in helpers:
-            if not helper.cancel():
-                helper.result()
+        begun = [helper for helper in helpers if not helper.cancel()]
+        wait(begun)
+    for helper in begun:
+        helper.result()
     return results
 
 
@@ -148,7 +151,12 @@ def accumulate(
         dtype=np.int64,
     )
     tasks = [] if _threads == 1 else _tasks(chosen, replicates, vectors, width)
-    run([partial(code.function, _address(arguments), *t) for t in tasks or [(0, replicates, 0, vectors)]])
+
+    def part(task: tuple[int, ...], alive: tuple[Any, ...] = (points, sources, lift, own, first, last, chosen, out)) -> None:
+        # The code has bare addresses: what they belong to lives as long as any thread may run it.
+        code.function(_address(arguments), *task)
+
+    run([partial(part, t) for t in tasks or [(0, replicates, 0, vectors)]])
     if guarded:  # the code takes what is no number as far away
         out[:, :, :n] += np.where(np.isnan(x).any(2) | np.isnan(y).any((1, 2))[:, None], np.nan, 0.0)[:, None].astype(x.dtype)
     return out[:, :, :n]
@@ -194,7 +202,8 @@ def _checked(ranges: np.ndarray, replicates: int, n: int, m: int, width: int) ->
 
 def _moderate(program: Program, x: np.ndarray, y: np.ndarray, dtype: str) -> bool:
     """Are all exponents certainly small enough for the code that is not guarded?"""
-    return 2 * (_square_sum(x) + (0.0 if y is x else _square_sum(y))) < _largest_distance(program, dtype)
+    squares = _square_sum(x)
+    return 2 * (squares + (squares if y is x else _square_sum(y))) < _largest_distance(program, dtype)
 
 
 def _square_sum(a: np.ndarray) -> float:
@@ -222,7 +231,7 @@ def _stride(ranges: np.ndarray, axis: int) -> int:
 
 def _tasks(ranges: np.ndarray, replicates: int, vectors: int, width: int) -> list[tuple[int, int, int, int]]:
     """(r0, r1, v0, v1) for the threads to take in turn: large ones first, then smaller, so that all threads end at about the same time."""
-    if ranges.shape[1] == 1 and replicates * vectors * width * int(ranges[..., 1].max()) < 6 * _LEAST_PAIRS:
+    if ranges.shape[1] == 1 and replicates * vectors * width * int(ranges[..., 1].max(initial=0)) < 6 * _LEAST_PAIRS:
         return []
     pairs = np.broadcast_to(width * np.maximum(ranges[..., 1] - ranges[..., 0], 0).sum(-1), (replicates, vectors)).ravel()
     before = np.cumsum(pairs) - pairs

@@ -14,7 +14,8 @@ _MANY = 2e8
 """Pairs from which on it pays to look for the sources that count."""
 _LEFT_OUT, _LEAST_SUM = 1e-17, 1e-3
 """Part of a sum of k that may be left out, and the smallest sum for which it is known to be no more."""
-_LARGEST_GRID = 2**22
+_LARGEST_GRID, _PAIRS_PER_CELL = 2**22, 20
+"""Cells looked through at the most, and pairs that must be spared by each."""
 
 
 def accumulate(
@@ -25,6 +26,8 @@ def accumulate(
     What is left out is less than 1e-17 of the sum of k, and of it for the other terms in units of h. Points with a ``shift``, and those
     whose sum is so small that this is not certain, are summed over all sources.
     """
+    if program.exclude_self and index is None:
+        index = np.arange(x.shape[1])
     kept = None if x.shape[1] * y.shape[1] < _MANY or shift.any() else _near(x[0], y[0])
     if kept is None or not 0 < 2 * kept.size <= y.shape[1]:
         return cpu.accumulate(program, x, y, shift, index)
@@ -49,7 +52,7 @@ def _near(points: np.ndarray, sources: np.ndarray) -> np.ndarray | None:
     both = (points, sources)
     low, high = np.min([a.min(0) for a in both], axis=0), np.max([a.max(0) for a in both], axis=0)
     shape = np.floor((high - low) / reach) + 1
-    if not np.prod(shape) <= _LARGEST_GRID:
+    if not np.prod(shape) <= min(_LARGEST_GRID, len(points) * len(sources) / _PAIRS_PER_CELL):
         return None
     wanted = np.zeros(shape.astype(int), dtype=bool)
 

@@ -142,9 +142,10 @@ def accumulate(
 ) -> np.ndarray:
     """All columns of ``program``, (R, rows, n), for points x (R, n, d) and sources y (R or 1, m, d) in units of h.
 
-    ``rtol``: accuracy of the sum of k relative to itself, and of the mean shift in units of h, at every point. Rows that ask for a
-    ``shift``, and those whose sum the absolute error would spoil, come from the direct engine. Raises ``ValueError`` for a program
-    that is not a Gaussian in d <= 3, ``rtol`` outside [1e-13, 1), or sources that are not finite or so wide that no grid is affordable.
+    ``rtol``: accuracy of the sum of k relative to itself, and of the mean shift in units of h, at every point; terms with
+    |z|^2 may be off by 4 ``rtol`` where it is near rounding. Rows that ask for a ``shift``, and those whose sum the absolute error
+    would spoil, come from the direct engine. Raises ``ValueError`` for a program that is not a Gaussian in d <= 3, ``rtol`` outside
+    [1e-13, 1), or sources that are not finite or so wide that no grid is affordable.
     """
     guard.check("nufft", supports(program), "the Gaussian kernel in d <= 3, and the package finufft", rtol)
     if (shift != 0).all():
