@@ -99,7 +99,8 @@ def test_presets_name_what_there_is(name):
         assert set(sweep.peers) <= set(peers.PEERS) and set(sweep.dtypes) <= {"float64", "float32"}
     assert {kernel for kernel, *_ in preset.accuracy} <= set(kernels.names())
     assert all(1e-12 <= t <= 1e-3 for t in preset.tolerances)
-    assert [preset.minutes for preset in presets.PRESETS.values()] == [2, 12, 60]
+    minutes = [known.minutes for known in presets.PRESETS.values()]
+    assert minutes == sorted(minutes)
     assert any(2 in s.dimensions and 64 in s.sizes and s.threads == 1 for s in preset.sweeps), "the overhead of a call"
 
 
