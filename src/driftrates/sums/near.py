@@ -21,10 +21,11 @@ _LARGEST_GRID, _PAIRS_PER_CELL = 2**22, 20
 def accumulate(
     program: Program, x: np.ndarray, y: np.ndarray, shift: np.ndarray, index: np.ndarray | None = None, *, rtol: float
 ) -> np.ndarray:
-    """`cpu.accumulate` of the Gaussian kernel for one replicate; where pairs are many, without far sources and as exact as ``rtol``.
+    """All columns of the Gaussian ``program``, (1, rows, n), at x (1, n, d) over y (1, m, d) in units of h, d <= 3, as `cpu.accumulate`.
 
-    What is left out is less than 1e-17 of the sum of k, and of it for the other terms in units of h. Points with a ``shift``, and those
-    whose sum is so small that this is not certain, are summed over all sources.
+    Where pairs are many, far sources are left out and the relative accuracy is ``rtol`` (1e-13 to 1, else ``ValueError`` there). What is
+    left out is less than 1e-17 of the sum of k, and of it for the other terms in units of h. Points with a ``shift`` (1, n), and those
+    whose sum is so small that this is not certain, are summed over all sources. ``index`` (n,) as in `cpu.accumulate`.
     """
     if program.exclude_self and index is None:
         index = np.arange(x.shape[1])
@@ -47,7 +48,7 @@ def accumulate(
 
 def _near(points: np.ndarray, sources: np.ndarray) -> np.ndarray | None:
     """Indices, ascending, of the sources (m, d) that count at some of the points (n, d); None where a grid would be too large."""
-    # A weight |z|^2 in the plane of a term is less than 1e3 at this reach.
+    # 1e3 exceeds the weight |z|^2 of a term at this reach.
     reach = math.sqrt(2 * math.log(1e3 * len(sources) / (_LEFT_OUT * _LEAST_SUM)))
     both = (points, sources)
     low, high = np.min([a.min(0) for a in both], axis=0), np.max([a.max(0) for a in both], axis=0)
